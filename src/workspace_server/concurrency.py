@@ -1,0 +1,174 @@
+"""Time, tasks and locks: the only place of the program that creates a task.
+
+``Deadline`` travels down a call chain, ``TaskScope`` owns every task, ``SingleFlight`` lets equal work run once in
+this process, ``FileLock`` once on this machine.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import structlog
+
+from workspace_server.errors import DeadlineError
+
+log = structlog.get_logger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Deadline:
+    """A moment by which an operation must end, measured by the event loop's clock."""
+
+    __slots__ = ("_at", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = asyncio.get_running_loop().time() + seconds
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self._at - asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def limit(self, operation: str) -> AsyncIterator[None]:
+        """Run the block until the deadline; raises DeadlineError naming ``operation`` when time is up."""
+        try:
+            async with asyncio.timeout_at(self._at):
+                yield
+        except TimeoutError as error:
+            raise DeadlineError(f"{operation} took longer than {self._seconds:g} s") from error
+
+
+class TaskScope:
+    """A parent for background tasks: leaving the scope cancels them and waits until they ended.
+
+    A task that fails is logged with its name; it never takes its siblings along.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]:
+        """Start ``work`` as a task of this scope."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task failed", task=task.get_name(), exc_info=error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+class SingleFlight(Generic[K, V]):
+    """Equal calls share one piece of work.
+
+    The work belongs to ``scope``, not to its first caller: a caller that goes away stops waiting, the work goes on
+    for the others.
+    """
+
+    def __init__(self, scope: TaskScope) -> None:
+        self._scope = scope
+        self._flights: dict[K, asyncio.Future[V]] = {}
+
+    async def do(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
+        """The result of ``work``, or of an equal call that is under way. Raises what the work raises."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.get_running_loop().create_future()
+            # Whoever waits gets the error; with nobody waiting it is not "never retrieved".
+            flight.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._scope.start(self._fly(key, work, flight), name=f"single-flight {key}")
+        return await asyncio.shield(flight)
+
+    async def _fly(self, key: K, work: Callable[[], Awaitable[V]], flight: asyncio.Future[V]) -> None:
+        try:
+            result = await work()
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to the waiters, all of them
+            flight.set_exception(error)
+        else:
+            flight.set_result(result)
+        finally:
+            del self._flights[key]
+
+
+async def periodic(name: str, seconds: float, work: Callable[[], Awaitable[None]], wake: asyncio.Event) -> None:
+    """Call ``work`` whenever ``wake`` is set and at least every ``seconds``, for ever.
+
+    The one place where a broad ``except`` is right: a round that fails is logged, and the next one comes.
+    """
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("periodic work failed", work=name)
+        try:
+            async with asyncio.timeout(seconds):
+                await wake.wait()
+        except TimeoutError:
+            pass
+        wake.clear()
+
+
+class FileLock:
+    """An advisory lock on a file, held by one process of this machine at a time and released when it dies.
+
+    ``async with FileLock(path) as lock`` waits without blocking the loop. ``lock.fileno()`` may be inherited by a
+    child, which then holds the lock as long as it lives.
+    """
+
+    POLL_SECONDS = 0.05
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def fileno(self) -> int:
+        """The descriptor that holds the lock."""
+        return self._fd
+
+    async def __aenter__(self) -> Self:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            while not self._try():  # noqa: ASYNC110 - a lock of another process sets no event here
+                await asyncio.sleep(self.POLL_SECONDS)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        os.close(self._fd)

@@ -1,0 +1,1 @@
+"""The program's nouns: frozen dataclasses and enums. Pure: nothing here does input or output."""

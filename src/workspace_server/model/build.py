@@ -1,0 +1,89 @@
+"""A local build: what it is made from, how far it is, how it ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class BuildState(StrEnum):
+    """How a build stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED)
+
+
+class BuildPhase(StrEnum):
+    """What a build is doing."""
+
+    QUEUED = "queued"
+    RESOLVE = "resolve"
+    FETCH = "fetch"
+    BUILD = "build"
+    VERIFY = "verify"
+    DONE = "done"
+
+
+class BuilderKind(StrEnum):
+    """Which of the docker CLI's three builders does the work, best first."""
+
+    BUILDX = "buildx"
+    BUILDKIT = "buildkit"
+    CLASSIC = "classic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStep:
+    """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them."""
+
+    n: int
+    of: int
+    name: str
+    cached: bool = False
+    seconds: float | None = None
+    failed: bool = False
+
+
+class BuildFault(StrEnum):
+    """Whose fault a failed build is, as far as the builder's report tells."""
+
+    STEP = "step"
+    """A step of the Dockerfile ended with an exit code, or could not be parsed: the template."""
+    BASE_IMAGE = "base_image"
+    """The base image could not be pulled: its registry."""
+    NO_SPACE = "no_space"
+    """The engine's disk is full."""
+    PLATFORM = "platform"
+    """The engine cannot run the platform's programs."""
+    ENGINE = "engine"
+    """The engine went away, or answered something unheard of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFailure:
+    """How a build failed: ``detail`` is the builder's own last word, ``tail`` the last 50 lines of its output."""
+
+    fault: BuildFault
+    step: BuildStep | None
+    exit_code: int | None
+    detail: str
+    tail: Sequence[str]
+    base_image: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """What to build: a verified tree with a Dockerfile at its root, labels to stamp, a platform (None: native)."""
+
+    context: Path
+    labels: Mapping[str, str]
+    platform: str | None
+    no_cache: bool = False

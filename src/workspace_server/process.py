@@ -1,0 +1,126 @@
+"""The only door to subprocesses: own process group, closed stdin, both pipes drained, a deadline, no surprises.
+
+A child sees exactly the environment it is given. It dies with this process where the kernel can arrange that, and
+whatever way ``run`` is left, its whole process group is gone afterwards.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from workspace_server.concurrency import Deadline
+from workspace_server.errors import UnavailableError
+
+_OUTPUT_LIMIT = 16 * 1024 * 1024
+_LINE_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """How a process ended: its exit code (negative: the signal), and what it wrote, at most the first 16 MiB each."""
+
+    argv: Sequence[str]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit code was 0."""
+        return self.returncode == 0
+
+    @property
+    def complaint(self) -> str:
+        """The last lines of stderr as text, for a log line."""
+        return "\n".join(self.stderr.decode(errors="replace").strip().splitlines()[-20:])
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    deadline: Deadline,
+    cwd: Path | None = None,
+    input: bytes | None = None,  # noqa: A002 - subprocess.run's own name for it
+    on_line: Callable[[bytes], None] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run a program to its end and return how it ended; a bad exit code is the caller's to judge.
+
+    ``on_line`` is called with every line of stdout and stderr as it comes (without its newline); the lines are then
+    not kept. Raises UnavailableError ``tool_missing`` when the program does not exist, and DeadlineError.
+    """
+    program = argv[0]
+    path = shutil.which(program, path=env.get("PATH"))
+    if path is None:
+        raise UnavailableError(f"the program {program} was not found", code="tool_missing", hint=f"install {program}")
+    process = await asyncio.create_subprocess_exec(
+        *_dying_with_us(path, *argv[1:]),
+        stdin=DEVNULL if input is None else PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=dict(env),
+        cwd=cwd,
+        start_new_session=True,
+        pass_fds=pass_fds,
+        limit=_LINE_LIMIT,
+    )
+    try:
+        async with deadline.limit(f"{Path(program).name} {argv[1] if len(argv) > 1 else ''}".strip()):
+            stdout, stderr, _ = await asyncio.gather(
+                _drain(process.stdout, on_line), _drain(process.stderr, on_line), _feed(process, input)
+            )
+            returncode = await process.wait()
+    finally:
+        await _end_group(process)
+    return Completed(argv=tuple(argv), returncode=returncode, stdout=stdout, stderr=stderr)
+
+
+def _dying_with_us(path: str, *arguments: str) -> list[str]:
+    """The command, asked to die when this process dies, where util-linux's setpriv can ask for that."""
+    setpriv = shutil.which("setpriv")
+    prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    return [*prefix, path, *arguments]
+
+
+async def _drain(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None] | None) -> bytes:
+    assert stream is not None  # noqa: S101 - both pipes were asked for
+    if on_line is None:
+        kept = await stream.read(_OUTPUT_LIMIT)
+        while await stream.read(_LINE_LIMIT):
+            pass
+        return kept
+    pending = b""
+    while chunk := await stream.read(64 * 1024):
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            on_line(line)
+        if len(pending) > _LINE_LIMIT:
+            on_line(pending)
+            pending = b""
+    if pending:
+        on_line(pending)
+    return b""
+
+
+async def _feed(process: Process, data: bytes | None) -> None:
+    if data is None:
+        return
+    assert process.stdin is not None  # noqa: S101 - the pipe was asked for
+    with suppress(BrokenPipeError, ConnectionResetError):  # the exit code says why it stopped reading
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _end_group(process: Process) -> None:
+    """Kill what is left of the process group, and reap the child."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -1,0 +1,358 @@
+"""Every setting of the server, and the only reader of the environment.
+
+``load_settings`` parses the whole environment once, at start. A wrong value refuses to start: the error names the
+variable, its value and a valid example.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from workspace_server.errors import SettingsError
+from workspace_server.model.reference import RegistryPrefix
+from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
+
+RUNTIME_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
+
+# What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
+# trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
+_PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|DOCKER_(CONFIG|CONTEXT|CERT_PATH|TLS_VERIFY)"
+    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+    r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
+)
+
+
+class Environment(StrEnum):
+    """What kind of deployment this is (``MOLECULE_ENV``)."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+def _environment(value: str) -> str:
+    short = {"dev": "development", "prod": "production", "": "development"}
+    name = value.strip().lower()
+    return short.get(name, name)
+
+
+def _unset_when_blank(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _registry(value: str | None) -> RegistryPrefix | None:
+    return None if value is None or not value.strip() else RegistryPrefix.parse(value.strip())
+
+
+def _platform(value: str) -> str:
+    if value and not _PLATFORM.fullmatch(value):
+        raise ValueError("is not a platform (os/architecture)")
+    return value
+
+
+def _runtime_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not RUNTIME_NAME.fullmatch(name):
+            raise ValueError(f"has a name that is not a runtime's: {name!r} (letters a-z, digits and -, at most 39)")
+    return names
+
+
+def _repository(value: object) -> object:
+    return RepositoryUrl.parse(value) if isinstance(value, str) else value
+
+
+def _ref(value: str) -> str:
+    if not (_COMMIT.fullmatch(value) or _REF.fullmatch(value)):
+        raise ValueError("is not a branch, a tag or a full commit")
+    return value
+
+
+Blankable = BeforeValidator(_unset_when_blank)
+Secret = Annotated[SecretStr | None, Blankable]
+Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
+
+
+class Settings(BaseModel):
+    """All settings, parsed. The aliases are the environment's names; every field has a description and an example."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True)
+
+    port: int = Field(8080, alias="PORT", ge=1, le=65535, description="Port the server listens on.", examples=["8080"])
+    bind: Annotated[str | None, Blankable] = Field(
+        None,
+        alias="MOLECULE_BIND",
+        description="Address to listen on instead of the safe default.",
+        examples=["127.0.0.1"],
+    )
+    platform_url: Annotated[str | None, Blankable] = Field(
+        None,
+        alias="PLATFORM_URL",
+        pattern=r"^https?://[^/\s]+(/[^\s]*)?$",
+        description="URL under which agents reach this server.",
+        examples=["http://host.docker.internal:8080"],
+    )
+    environment: Annotated[Environment, BeforeValidator(_environment)] = Field(
+        Environment.DEVELOPMENT,
+        alias="MOLECULE_ENV",
+        description="development (dev), staging or production (prod).",
+        examples=["production"],
+    )
+    admin_token: Secret = Field(
+        None, alias="ADMIN_TOKEN", description="Bearer token of the administrator.", examples=["a long random string"]
+    )
+    owner_token: Literal["auto", "required"] = Field(
+        "auto",
+        alias="MOLECULE_OWNER_TOKEN",
+        description="Whether the owner must show the token in the data directory even on loopback.",
+        examples=["required"],
+    )
+    cors_origins: str = Field(
+        "http://localhost:3000,http://localhost:3001",
+        alias="CORS_ORIGINS",
+        description="Origins of web pages that may call this server, comma separated.",
+        examples=["https://ui.example.org"],
+    )
+    data_dir: Path = Field(
+        alias="MOLECULE_DATA_DIR",
+        description="Database, keys and tokens of this installation.",
+        examples=["/var/lib/molecule"],
+    )
+    image_registry: Annotated[RegistryPrefix | None, BeforeValidator(_registry), PlainSerializer(str)] = Field(
+        None,
+        alias="MOLECULE_IMAGE_REGISTRY",
+        description="Registry prefix of the workspace images. Unset: images are built from source.",
+        examples=["registry.example.org/molecule-ai"],
+    )
+    image_platform: Annotated[str | None, BeforeValidator(lambda v: v if v is None else _platform(v))] = Field(
+        None,
+        alias="MOLECULE_IMAGE_PLATFORM",
+        description="Platform of the images. Unset: linux/amd64 for builds; empty: the engine's own.",
+        examples=["linux/arm64"],
+    )
+    build_cache: Path = Field(
+        alias="MOLECULE_LOCAL_BUILD_CACHE",
+        description="Checkouts, build records and build logs.",
+        examples=["/var/cache/molecule"],
+    )
+    template_prefix: Repository = Field(
+        RepositoryUrl.parse(DEFAULT_TEMPLATE_PREFIX),
+        alias="MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX",
+        description="URL of the template repositories up to the runtime's name.",
+        examples=["https://git.example.org/our-forks/template-"],
+    )
+    gitea_token: Secret = Field(
+        None,
+        alias="MOLECULE_GITEA_TOKEN",
+        description="Read token for private template repositories.",
+        examples=["a token with read access"],
+    )
+    extra_runtimes: Annotated[tuple[str, ...], BeforeValidator(_runtime_names)] = Field(
+        (),
+        alias="MOLECULE_EXTRA_RUNTIMES",
+        description="Names of further runtimes, comma separated.",
+        examples=["echo,my-agent"],
+    )
+    template_repositories: Mapping[str, Repository] = Field(
+        default_factory=dict,
+        alias="MOLECULE_TEMPLATE_REPO_*",
+        description="Repository URL of one runtime's template.",
+        examples=["https://git.example.org/team/echo"],
+    )
+    template_refs: Mapping[str, Annotated[str, BeforeValidator(_ref)]] = Field(
+        default_factory=dict,
+        alias="MOLECULE_TEMPLATE_REF_*",
+        description="Branch, tag or commit of one runtime's template.",
+        examples=["v1.2"],
+    )
+    build_concurrency: int = Field(
+        2,
+        alias="MOLECULE_LOCAL_BUILD_CONCURRENCY",
+        ge=1,
+        le=64,
+        description="Builds that may run at once.",
+        examples=["2"],
+    )
+    build_max_seconds: int = Field(
+        3600, alias="MOLECULE_LOCAL_BUILD_MAX_SECONDS", ge=1, description="Time limit of one build.", examples=["3600"]
+    )
+    provision_timeout_seconds: int | None = Field(
+        None,
+        alias="PROVISION_TIMEOUT_SECONDS",
+        ge=1,
+        description="Time from a container's start to its agent's first call. Unset: 600, hermes 1800.",
+        examples=["600"],
+    )
+    max_tier: Annotated[int | None, Blankable] = Field(
+        None,
+        alias="MOLECULE_MAX_TIER",
+        ge=1,
+        le=4,
+        description="Highest tier a new workspace may have.",
+        examples=["2"],
+    )
+    tier2_memory_mb: int = Field(
+        512, alias="TIER2_MEMORY_MB", ge=1, description="Memory of tier 2, MiB.", examples=["512"]
+    )
+    tier3_memory_mb: int = Field(
+        2048, alias="TIER3_MEMORY_MB", ge=1, description="Memory of tier 3, MiB.", examples=["2048"]
+    )
+    tier4_memory_mb: int = Field(
+        4096, alias="TIER4_MEMORY_MB", ge=1, description="Memory of tier 4, MiB.", examples=["4096"]
+    )
+    tier2_cpu_shares: int = Field(
+        1024, alias="TIER2_CPU_SHARES", ge=1, description="CPU of tier 2; 1024 is one.", examples=["1024"]
+    )
+    tier3_cpu_shares: int = Field(
+        2048, alias="TIER3_CPU_SHARES", ge=1, description="CPU of tier 3; 1024 is one.", examples=["2048"]
+    )
+    tier4_cpu_shares: int = Field(
+        4096, alias="TIER4_CPU_SHARES", ge=1, description="CPU of tier 4; 1024 is one.", examples=["4096"]
+    )
+    restart_policy: Literal["no", "always", "unless-stopped", "on-failure"] = Field(
+        "no",
+        alias="MOLECULE_WORKSPACE_RESTART_POLICY",
+        description="The engine's restart policy of workspace containers; the server restarts them by itself.",
+        examples=["no"],
+    )
+    docker_host: Annotated[str | None, Blankable] = Field(
+        None,
+        alias="DOCKER_HOST",
+        description="Address of the container engine.",
+        examples=["unix:///var/run/docker.sock"],
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        "auto",
+        alias="MOLECULE_LOG_FORMAT",
+        description="Log lines for people or machines; auto asks the terminal.",
+        examples=["json"],
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="MOLECULE_LOG_LEVEL", description="Least important log lines to write.", examples=["debug"]
+    )
+    database_url: Secret = Field(
+        None, alias="DATABASE_URL", description="Not supported yet: SQLite only.", examples=["(unset)"]
+    )
+    org_id: Annotated[str | None, Blankable] = Field(
+        None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
+    )
+    passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
+
+    @model_validator(mode="after")
+    def _hang_together(self) -> Self:
+        if self.environment is Environment.PRODUCTION and self.admin_token is None:
+            raise ValueError(
+                "MOLECULE_ENV=production needs ADMIN_TOKEN: without it only this machine's owner has access"
+            )
+        if self.database_url is not None:
+            raise ValueError("DATABASE_URL is set, but this version keeps its data in SQLite only; unset it")
+        if self.org_id is not None:
+            raise ValueError("MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it")
+        return self
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of web pages that may call."""
+        return frozenset(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+    @property
+    def agents_url(self) -> str:
+        """The URL under which agents reach this server."""
+        return self.platform_url or f"http://host.docker.internal:{self.port}"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The values that must never be seen in a log."""
+        found = (self.admin_token, self.gitea_token, self.database_url)
+        return frozenset(secret.get_secret_value() for secret in found if secret is not None)
+
+    def start_limit(self, runtime: str) -> float:
+        """Seconds a runtime's agent has from its container's start to its first call."""
+        return self.provision_timeout_seconds or (1800 if runtime == "hermes" else 600)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Parse the environment; raises SettingsError that names every wrong variable, its value and an example."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {alias: environ[alias] for alias in _aliases() if alias in environ}
+    values.setdefault("MOLECULE_DATA_DIR", _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule")
+    cache = _user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
+    values["MOLECULE_LOCAL_BUILD_CACHE"] = values.get("MOLECULE_LOCAL_BUILD_CACHE") or cache
+    for family in ("MOLECULE_TEMPLATE_REPO_", "MOLECULE_TEMPLATE_REF_"):
+        values[f"{family}*"] = {
+            name.removeprefix(family).lower().replace("_", "-"): value
+            for name, value in environ.items()
+            if name.startswith(family) and value.strip()
+        }
+    values["passed_on"] = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _aliases() -> list[str]:
+    return [field.alias for field in Settings.model_fields.values() if field.alias and "*" not in field.alias]
+
+
+def _user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    configured = environ.get(variable, "")
+    if configured.startswith("/"):
+        return Path(configured)
+    return Path(environ.get("HOME") or Path.home()) / below_home
+
+
+def _refusal(error: ValidationError) -> SettingsError:
+    sentences, examples = [], []
+    for problem in error.errors():
+        variable, field = _variable(problem["loc"])
+        reason = problem["msg"].removeprefix("Value error, ")
+        if field is None:
+            sentences.append(reason)
+            continue
+        shown = "***" if field.annotation is SecretStr | None else repr(str(problem["input"]))
+        sentences.append(f"{variable}={shown} {_as_predicate(reason)}")
+        examples.append(f"for example {variable}={(field.examples or [''])[0]}")
+    return SettingsError("; ".join(sentences), hint="; ".join(examples))
+
+
+def _variable(location: tuple[int | str, ...]) -> tuple[str, FieldInfo | None]:
+    if not location:
+        return "", None
+    name = str(location[0])
+    field = next((field for field in Settings.model_fields.values() if field.alias == name), None)
+    if name.endswith("*") and len(location) > 1:
+        name = name.removesuffix("*") + str(location[1]).upper().replace("-", "_")
+    return name, field
+
+
+def _as_predicate(reason: str) -> str:
+    return reason if reason.split(" ", 1)[0] in {"is", "must", "has"} else f"is wrong: {reason[:1].lower()}{reason[1:]}"
+
+
+def runs_in_container() -> bool:
+    """Whether this program itself runs in a container, where loopback means nothing to others."""
+    return sys.platform == "linux" and any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
