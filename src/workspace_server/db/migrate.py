@@ -1,0 +1,46 @@
+"""Brings a database to this program's schema, at start and under the database's own write lock."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from workspace_server.db.schema import REVISION
+from workspace_server.errors import SettingsError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Upgrade to the newest revision; raises SettingsError ``newer_schema`` for a revision that is not ours."""
+    async with engine.begin() as connection:
+        await connection.run_sync(_migrate)
+
+
+def _migrate(connection: sa.Connection) -> None:
+    present = _revision(connection)
+    if present == REVISION:
+        return
+    # Imported here: Alembic takes a quarter of the server's start-up time, and most starts need none of it.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if present is not None and present not in known:
+        raise SettingsError(
+            f"the database has schema {present}, which this version does not know",
+            code="newer_schema",
+            hint="run the newer version that made it, or set MOLECULE_DATA_DIR to another directory",
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision

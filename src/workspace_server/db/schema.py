@@ -1,0 +1,104 @@
+"""The tables, as the newest migration leaves them. A test compares the two."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+REVISION = "0001"
+"""The newest migration: a database that names it needs no migrating."""
+
+metadata = sa.MetaData()
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite itself keeps no time zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To the database."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """The time that is written into rows."""
+    return datetime.now(UTC)
+
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+)
+
+workspaces = sa.Table(
+    "workspaces",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text),
+    sa.Column("tier", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("runtime", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("parent_id", sa.Text, sa.ForeignKey("workspaces.id")),
+    sa.Column("agent_card", sa.JSON(none_as_null=True)),
+    sa.Column("url", sa.Text, nullable=False),
+    # Counts provisionings. A result of an older one than the row's is dropped: this is the fence of every write-back.
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("image", sa.JSON(none_as_null=True)),
+    sa.Column("failure", sa.JSON(none_as_null=True)),
+    sa.Column("phases", sa.JSON, nullable=False),
+    sa.Column("container_started_at", UtcDateTime),
+    # Of a removed workspace: nothing of it is left on the engine.
+    sa.Column("cleared", sa.Boolean, nullable=False),
+    sa.Column("active_tasks", sa.Integer, nullable=False),
+    sa.Column("max_concurrent_tasks", sa.Integer, nullable=False),
+    sa.Column("current_task", sa.Text, nullable=False),
+    sa.Column("uptime_seconds", sa.BigInteger, nullable=False),
+    sa.Column("last_error_rate", sa.Float, nullable=False),
+    sa.Column("last_sample_error", sa.Text, nullable=False),
+    sa.Column("last_heartbeat_at", UtcDateTime),
+    sa.Column("last_outbound_at", UtcDateTime),
+    sa.Column("budget_limit", sa.BigInteger),
+    sa.Column("monthly_spend", sa.BigInteger, nullable=False),
+    sa.Column("x", sa.Float, nullable=False),
+    sa.Column("y", sa.Float, nullable=False),
+    sa.Column("collapsed", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("workspaces_status", "status"),
+    sa.Index("workspaces_parent", "parent_id"),
+)
+
+tokens = sa.Table(
+    "workspace_auth_tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("workspace_id", sa.Text, sa.ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("prefix", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("last_used_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Index("workspace_auth_tokens_workspace", "workspace_id"),
+)
+
+events = sa.Table(
+    "structure_events",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("event_type", sa.Text, nullable=False),
+    sa.Column("workspace_id", sa.Text),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("structure_events_workspace", "workspace_id"),
+    sa.Index("structure_events_created", "created_at"),
+)

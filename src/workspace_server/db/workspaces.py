@@ -1,0 +1,167 @@
+"""The rows of workspaces. Every change of a status names the statuses it may leave, and acts on the row it changed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workspace_server.db.database import Database, Transaction
+from workspace_server.db.schema import now, workspaces
+from workspace_server.model.workspace import Failure, ImageOnRow, Workspace, WorkspaceSpec, WorkspaceStatus, may_become
+
+_COLUMNS = [column for column in workspaces.c if column.name != "cleared"]
+
+
+class WorkspaceStore:
+    """Rows of ``workspaces``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, workspace_id: str) -> Workspace | None:
+        """One workspace, removed ones included."""
+        rows = await self._select(workspaces.c.id == workspace_id)
+        return rows[0] if rows else None
+
+    async def present(self) -> list[Workspace]:
+        """All workspaces that were not removed, oldest first."""
+        return await self._select(workspaces.c.status != WorkspaceStatus.REMOVED)
+
+    async def with_status(self, *statuses: WorkspaceStatus) -> list[Workspace]:
+        """The workspaces in one of these statuses, oldest first."""
+        return await self._select(workspaces.c.status.in_(statuses))
+
+    async def to_clear(self) -> list[str]:
+        """The ids of removed workspaces of which something may be left on the engine."""
+        query = sa.select(workspaces.c.id).where(
+            workspaces.c.status == WorkspaceStatus.REMOVED, workspaces.c.cleared.is_(False)
+        )
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def children(self, workspace_id: str) -> list[Workspace]:
+        """The direct children that were not removed."""
+        return await self._select(
+            workspaces.c.parent_id == workspace_id, workspaces.c.status != WorkspaceStatus.REMOVED
+        )
+
+    async def insert(self, tx: Transaction, workspace_id: str, spec: WorkspaceSpec) -> None:
+        """Record a new workspace that wants to be provisioned. The parent must exist."""
+        moment = now()
+        await tx.connection.execute(
+            sa.insert(workspaces).values(
+                id=workspace_id,
+                **asdict(spec),
+                status=WorkspaceStatus.PROVISIONING,
+                url="",
+                generation=0,
+                phases={},
+                cleared=False,
+                active_tasks=0,
+                current_task="",
+                uptime_seconds=0,
+                last_error_rate=0.0,
+                last_sample_error="",
+                monthly_spend=0,
+                collapsed=False,
+                created_at=moment,
+                updated_at=moment,
+            )
+        )
+
+    async def claim(self, tx: Transaction, workspace_id: str, generation: int) -> Workspace | None:
+        """Begin the provisioning after ``generation``; None when somebody else did, or nobody wants it any more."""
+        return await self._update(
+            tx,
+            workspaces.c.id == workspace_id,
+            workspaces.c.status == WorkspaceStatus.PROVISIONING,
+            workspaces.c.generation == generation,
+            generation=generation + 1,
+            phases={},
+            image=None,
+            failure=None,
+            container_started_at=None,
+        )
+
+    async def progress(self, tx: Transaction, workspace_id: str, generation: int, **changes: Any) -> Workspace | None:
+        """Write what a provisioning learned; None when it is no longer the one that counts."""
+        return await self._update(
+            tx,
+            workspaces.c.id == workspace_id,
+            workspaces.c.status == WorkspaceStatus.PROVISIONING,
+            workspaces.c.generation == generation,
+            **changes,
+        )
+
+    async def move(
+        self,
+        tx: Transaction,
+        workspace_id: str,
+        target: WorkspaceStatus,
+        *,
+        leaving: WorkspaceStatus | None = None,
+        generation: int | None = None,
+        **changes: Any,
+    ) -> Workspace | None:
+        """Change the status, from ``leaving`` or from any that may come before ``target``; None when it is another."""
+        sources = may_become(target) & ({leaving} if leaving else may_become(target))
+        conditions = [workspaces.c.id == workspace_id, workspaces.c.status.in_(sources)]
+        if generation is not None:
+            conditions.append(workspaces.c.generation == generation)
+        return await self._update(tx, *conditions, status=target, **changes)
+
+    async def touch(self, tx: Transaction, workspace_id: str, **changes: Any) -> Workspace | None:
+        """Write what an agent reported of itself; None when the workspace is unknown or removed."""
+        return await self._update(
+            tx, workspaces.c.id == workspace_id, workspaces.c.status != WorkspaceStatus.REMOVED, **changes
+        )
+
+    async def remove(self, tx: Transaction, workspace_id: str) -> list[str]:
+        """Mark a workspace and everything below it removed; the ids it changed, deepest first."""
+        below = (
+            sa.select(workspaces.c.id, sa.literal(0).label("depth"))
+            .where(workspaces.c.id == workspace_id)
+            .cte("below", recursive=True)
+        )
+        child = workspaces.alias("child")
+        below = below.union(sa.select(child.c.id, below.c.depth + 1).join(below, child.c.parent_id == below.c.id))
+        order = (await tx.connection.execute(sa.select(below.c.id).order_by(below.c.depth.desc()))).scalars().all()
+        changed = await tx.connection.execute(
+            sa.update(workspaces)
+            .where(workspaces.c.id.in_(order), workspaces.c.status != WorkspaceStatus.REMOVED)
+            .values(status=WorkspaceStatus.REMOVED, url="", current_task="", active_tasks=0, updated_at=now())
+            .returning(workspaces.c.id)
+        )
+        ids = set(changed.scalars())
+        return [identity for identity in order if identity in ids]
+
+    async def mark_cleared(self, tx: Transaction, workspace_id: str) -> None:
+        """Record that nothing of a removed workspace is left on the engine."""
+        await tx.connection.execute(sa.update(workspaces).where(workspaces.c.id == workspace_id).values(cleared=True))
+
+    async def _select(self, *conditions: sa.ColumnElement[bool]) -> list[Workspace]:
+        query = sa.select(*_COLUMNS).where(*conditions).order_by(workspaces.c.created_at, workspaces.c.id)
+        async with self._database.read() as connection:
+            return await _rows(connection, query)
+
+    async def _update(self, tx: Transaction, *conditions: sa.ColumnElement[bool], **changes: Any) -> Workspace | None:
+        statement = sa.update(workspaces).where(*conditions).values(updated_at=now(), **_encoded(changes))
+        rows = await _rows(tx.connection, statement.returning(*_COLUMNS))
+        return rows[0] if rows else None
+
+
+async def _rows(connection: AsyncConnection, statement: sa.Executable) -> list[Workspace]:
+    return [_workspace(row._asdict()) for row in await connection.execute(statement)]
+
+
+def _encoded(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: asdict(value) if isinstance(value, Failure | ImageOnRow) else value for key, value in changes.items()}
+
+
+def _workspace(fields: dict[str, Any]) -> Workspace:
+    fields["status"] = WorkspaceStatus(fields["status"])
+    fields["image"] = ImageOnRow(**fields["image"]) if fields["image"] else None
+    fields["failure"] = Failure(**fields["failure"]) if fields["failure"] else None
+    return Workspace(**fields)
