@@ -81,6 +81,18 @@ class TaskScope:
             await asyncio.wait(tasks)
 
 
+async def first_of(*contenders: Coroutine[object, object, V]) -> V:
+    """The result of whichever ends first; the others are cancelled, and have ended when this returns or raises."""
+    tasks = [asyncio.create_task(contender) for contender in contenders]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task in done).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class SingleFlight(Generic[K, V]):
     """Equal calls share one piece of work.
 
@@ -92,15 +104,19 @@ class SingleFlight(Generic[K, V]):
         self._scope = scope
         self._flights: dict[K, asyncio.Future[V]] = {}
 
-    async def do(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
-        """The result of ``work``, or of an equal call that is under way. Raises what the work raises."""
+    def start(self, key: K, work: Callable[[], Awaitable[V]]) -> "asyncio.Future[V]":
+        """The flight of ``key``, begun now unless it is under way. Await it through ``asyncio.shield``."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.get_running_loop().create_future()
             # Whoever waits gets the error; with nobody waiting it is not "never retrieved".
             flight.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._scope.start(self._fly(key, work, flight), name=f"single-flight {key}")
-        return await asyncio.shield(flight)
+        return flight
+
+    async def do(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
+        """The result of ``work``, or of an equal call that is under way. Raises what the work raises."""
+        return await asyncio.shield(self.start(key, work))
 
     async def _fly(self, key: K, work: Callable[[], Awaitable[V]], flight: asyncio.Future[V]) -> None:
         try:

@@ -50,11 +50,13 @@ async def run(
     input: bytes | None = None,  # noqa: A002 - subprocess.run's own name for it
     on_line: Callable[[bytes], None] | None = None,
     pass_fds: Sequence[int] = (),
+    umask: int = -1,
 ) -> Completed:
     """Run a program to its end and return how it ended; a bad exit code is the caller's to judge.
 
     ``on_line`` is called with every line of stdout and stderr as it comes (without its newline); the lines are then
-    not kept. Raises UnavailableError ``tool_missing`` when the program does not exist, and DeadlineError.
+    not kept. ``umask`` is the child's, where ours must not decide. Raises UnavailableError ``tool_missing`` when the
+    program does not exist, and DeadlineError.
     """
     program = argv[0]
     path = shutil.which(program, path=env.get("PATH"))
@@ -69,6 +71,7 @@ async def run(
         cwd=cwd,
         start_new_session=True,
         pass_fds=pass_fds,
+        umask=umask,
         limit=_LINE_LIMIT,
     )
     try:
@@ -92,10 +95,10 @@ def _dying_with_us(path: str, *arguments: str) -> list[str]:
 async def _drain(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None] | None) -> bytes:
     assert stream is not None  # noqa: S101 - both pipes were asked for
     if on_line is None:
-        kept = await stream.read(_OUTPUT_LIMIT)
-        while await stream.read(_LINE_LIMIT):
-            pass
-        return kept
+        kept = bytearray()
+        while some := await stream.read(64 * 1024):  # a read returns what there is, not all that will come
+            kept += some[: _OUTPUT_LIMIT - len(kept)]
+        return bytes(kept)
     pending = b""
     while chunk := await stream.read(64 * 1024):
         *lines, pending = (pending + chunk).split(b"\n")

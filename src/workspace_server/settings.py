@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from workspace_server.errors import SettingsError
 from workspace_server.model.reference import RegistryPrefix
@@ -41,6 +42,10 @@ _PASSED_ON = re.compile(
     r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
     r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
 )
+
+
+# The inode numbers that the kernel gives to its first namespaces (include/linux/proc_ns.h).
+_FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 
 
 class Environment(StrEnum):
@@ -124,7 +129,7 @@ class Settings(BaseModel):
     admin_token: Secret = Field(
         None, alias="ADMIN_TOKEN", description="Bearer token of the administrator.", examples=["a long random string"]
     )
-    owner_token: Literal["auto", "required"] = Field(
+    owner_proof: Literal["auto", "required"] = Field(
         "auto",
         alias="MOLECULE_OWNER_TOKEN",
         description="Whether the owner must show the token in the data directory even on loopback.",
@@ -329,12 +334,12 @@ def _refusal(error: ValidationError) -> SettingsError:
     sentences, examples = [], []
     for problem in error.errors():
         variable, field = _variable(problem["loc"])
-        reason = problem["msg"].removeprefix("Value error, ")
+        reason = _reason(problem)
         if field is None:
             sentences.append(reason)
             continue
         shown = "***" if field.annotation is SecretStr | None else repr(str(problem["input"]))
-        sentences.append(f"{variable}={shown} {_as_predicate(reason)}")
+        sentences.append(f"{variable}={shown} {reason}")
         examples.append(f"for example {variable}={(field.examples or [''])[0]}")
     return SettingsError("; ".join(sentences), hint="; ".join(examples))
 
@@ -349,10 +354,36 @@ def _variable(location: tuple[int | str, ...]) -> tuple[str, FieldInfo | None]:
     return name, field
 
 
-def _as_predicate(reason: str) -> str:
-    return reason if reason.split(" ", 1)[0] in {"is", "must", "has"} else f"is wrong: {reason[:1].lower()}{reason[1:]}"
+def _reason(problem: ErrorDetails) -> str:
+    """What is wrong, to follow the variable and its value."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "int_parsing":
+            return "is not a whole number"
+        case "greater_than_equal" | "less_than_equal":
+            bound = f"least {context['ge']}" if "ge" in context else f"most {context['le']}"
+            return f"must be at {bound}"
+        case "literal_error" | "enum":
+            return f"must be {context['expected']}"
+        case "string_pattern_mismatch":
+            return "has the wrong form"
+        case _:
+            return f"is wrong: {problem['msg']}"
 
 
 def runs_in_container() -> bool:
-    """Whether this program itself runs in a container, where loopback means nothing to others."""
-    return sys.platform == "linux" and any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+    """Whether this program itself runs in a container, where loopback means nothing to others.
+
+    A virtual machine made from an image carries a container's mark as well, but it has the kernel's first namespaces.
+    """
+    marked = any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+    return sys.platform == "linux" and marked and not _in_first_namespaces()
+
+
+def _in_first_namespaces() -> bool:
+    try:
+        return all(Path(f"/proc/self/ns/{kind}").stat().st_ino == number for kind, number in _FIRST_NAMESPACES.items())
+    except OSError:
+        return False

@@ -1,6 +1,5 @@
 """The installation's id: in the database, mirrored to a file, and the label of everything made on the engine."""
 
-import os
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -8,6 +7,7 @@ import sqlalchemy as sa
 
 from workspace_server.db.database import Database
 from workspace_server.db.schema import installation
+from workspace_server.files import write_private
 
 
 async def installation_id(database: Database, mirror: Path) -> str:
@@ -18,7 +18,7 @@ async def installation_id(database: Database, mirror: Path) -> str:
         if known is None:
             await tx.connection.execute(sa.insert(installation).values(only=1, id=identity))
     if _mirrored(mirror) != identity:
-        _write(mirror, identity)
+        write_private(mirror, identity + "\n")
     return identity
 
 
@@ -27,10 +27,3 @@ def _mirrored(mirror: Path) -> str | None:
         return str(UUID(mirror.read_text().strip()))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _write(mirror: Path, identity: str) -> None:
-    staged = mirror.with_suffix(".new")
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(identity + "\n")
-    staged.replace(mirror)

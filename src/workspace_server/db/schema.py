@@ -59,6 +59,8 @@ workspaces = sa.Table(
     sa.Column("container_started_at", UtcDateTime),
     # Of a removed workspace: nothing of it is left on the engine.
     sa.Column("cleared", sa.Boolean, nullable=False),
+    # Of a removed workspace: its /workspace volume and this row are to go, too.
+    sa.Column("purge", sa.Boolean, nullable=False),
     sa.Column("active_tasks", sa.Integer, nullable=False),
     sa.Column("max_concurrent_tasks", sa.Integer, nullable=False),
     sa.Column("current_task", sa.Text, nullable=False),

@@ -11,7 +11,9 @@ from workspace_server.db.database import Database, Transaction
 from workspace_server.db.schema import now, workspaces
 from workspace_server.model.workspace import Failure, ImageOnRow, Workspace, WorkspaceSpec, WorkspaceStatus, may_become
 
-_COLUMNS = [column for column in workspaces.c if column.name != "cleared"]
+_COLUMNS = [column for column in workspaces.c if column.name not in ("cleared", "purge")]
+
+_PROVISIONED = (WorkspaceStatus.PROVISIONING, WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED)
 
 
 class WorkspaceStore:
@@ -33,13 +35,13 @@ class WorkspaceStore:
         """The workspaces in one of these statuses, oldest first."""
         return await self._select(workspaces.c.status.in_(statuses))
 
-    async def to_clear(self) -> list[str]:
-        """The ids of removed workspaces of which something may be left on the engine."""
-        query = sa.select(workspaces.c.id).where(
+    async def to_clear(self) -> list[tuple[str, bool]]:
+        """The removed workspaces of which something may be left on the engine: id, and whether to purge."""
+        query = sa.select(workspaces.c.id, workspaces.c.purge).where(
             workspaces.c.status == WorkspaceStatus.REMOVED, workspaces.c.cleared.is_(False)
         )
         async with self._database.read() as connection:
-            return list((await connection.execute(query)).scalars())
+            return [(row.id, row.purge) for row in await connection.execute(query)]
 
     async def children(self, workspace_id: str) -> list[Workspace]:
         """The direct children that were not removed."""
@@ -59,6 +61,7 @@ class WorkspaceStore:
                 generation=0,
                 phases={},
                 cleared=False,
+                purge=False,
                 active_tasks=0,
                 current_task="",
                 uptime_seconds=0,
@@ -86,11 +89,14 @@ class WorkspaceStore:
         )
 
     async def progress(self, tx: Transaction, workspace_id: str, generation: int, **changes: Any) -> Workspace | None:
-        """Write what a provisioning learned; None when it is no longer the one that counts."""
+        """Write what a provisioning learned; None when it is no longer the one that counts.
+
+        Its agent may have called already, so the row need not be ``provisioning`` any more.
+        """
         return await self._update(
             tx,
             workspaces.c.id == workspace_id,
-            workspaces.c.status == WorkspaceStatus.PROVISIONING,
+            workspaces.c.status.in_(_PROVISIONED),
             workspaces.c.generation == generation,
             **changes,
         )
@@ -118,8 +124,11 @@ class WorkspaceStore:
             tx, workspaces.c.id == workspace_id, workspaces.c.status != WorkspaceStatus.REMOVED, **changes
         )
 
-    async def remove(self, tx: Transaction, workspace_id: str) -> list[str]:
-        """Mark a workspace and everything below it removed; the ids it changed, deepest first."""
+    async def remove(self, tx: Transaction, workspace_id: str, *, purge: bool) -> list[str]:
+        """Mark a workspace and everything below it removed; the ids it removed, deepest first.
+
+        With ``purge`` their rows and ``/workspace`` volumes are to go as well, also those removed earlier.
+        """
         below = (
             sa.select(workspaces.c.id, sa.literal(0).label("depth"))
             .where(workspaces.c.id == workspace_id)
@@ -128,6 +137,9 @@ class WorkspaceStore:
         child = workspaces.alias("child")
         below = below.union(sa.select(child.c.id, below.c.depth + 1).join(below, child.c.parent_id == below.c.id))
         order = (await tx.connection.execute(sa.select(below.c.id).order_by(below.c.depth.desc()))).scalars().all()
+        if purge:
+            marked = sa.update(workspaces).where(workspaces.c.id.in_(order)).values(purge=True, cleared=False)
+            await tx.connection.execute(marked)
         changed = await tx.connection.execute(
             sa.update(workspaces)
             .where(workspaces.c.id.in_(order), workspaces.c.status != WorkspaceStatus.REMOVED)
@@ -138,8 +150,15 @@ class WorkspaceStore:
         return [identity for identity in order if identity in ids]
 
     async def mark_cleared(self, tx: Transaction, workspace_id: str) -> None:
-        """Record that nothing of a removed workspace is left on the engine."""
-        await tx.connection.execute(sa.update(workspaces).where(workspaces.c.id == workspace_id).values(cleared=True))
+        """Record that nothing of a removed workspace is left on the engine; a purged one is forgotten altogether."""
+        here = workspaces.c.id == workspace_id
+        children = sa.update(workspaces).where(workspaces.c.parent_id == workspace_id)
+        purged = sa.select(workspaces.c.id).where(here, workspaces.c.purge)
+        if (await tx.connection.execute(purged)).first() is not None:
+            await tx.connection.execute(children.values(parent_id=None))
+            await tx.connection.execute(sa.delete(workspaces).where(here))
+        else:
+            await tx.connection.execute(sa.update(workspaces).where(here).values(cleared=True))
 
     async def _select(self, *conditions: sa.ColumnElement[bool]) -> list[Workspace]:
         query = sa.select(*_COLUMNS).where(*conditions).order_by(workspaces.c.created_at, workspaces.c.id)

@@ -14,11 +14,12 @@ class BuildState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    HIT = "hit"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED)
+        return self not in (BuildState.QUEUED, BuildState.RUNNING)
 
 
 class BuildPhase(StrEnum):

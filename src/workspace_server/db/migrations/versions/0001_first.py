@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("phases", sa.JSON, nullable=False),
         sa.Column("container_started_at", _time),
         sa.Column("cleared", sa.Boolean, nullable=False),
+        sa.Column("purge", sa.Boolean, nullable=False),
         sa.Column("active_tasks", sa.Integer, nullable=False),
         sa.Column("max_concurrent_tasks", sa.Integer, nullable=False),
         sa.Column("current_task", sa.Text, nullable=False),

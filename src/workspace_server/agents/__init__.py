@@ -1,0 +1,7 @@
+"""Agents: how they report themselves, who may talk to whom, and messages to them."""
+
+from workspace_server.agents.access import may_communicate
+from workspace_server.agents.proxy import AgentProxy, Reply
+from workspace_server.agents.registry import AgentRegistry, Heartbeat
+
+__all__ = ["AgentProxy", "AgentRegistry", "Heartbeat", "Reply", "may_communicate"]

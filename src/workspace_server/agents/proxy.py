@@ -1,0 +1,122 @@
+"""Messages to agents: A2A over HTTP, completed where callers left something out, answers relayed as they are."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from workspace_server.agents.access import may_communicate
+from workspace_server.db import Database, WorkspaceStore
+from workspace_server.db.schema import now
+from workspace_server.errors import (
+    DeadlineError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    WorkspaceServerError,
+)
+from workspace_server.model.workspace import Workspace, WorkspaceStatus
+
+LARGEST_REPLY = 10 * 1024 * 1024
+_CONNECT_SECONDS = 5.0
+_SILENCE_SECONDS = 300.0
+_AGENT_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What an agent answered: its status, its bytes."""
+
+    status: int
+    body: bytes
+
+
+class AgentProxy:
+    """Forwards JSON-RPC messages to the agents of workspaces."""
+
+    def __init__(self, *, database: Database, workspaces: WorkspaceStore, http: httpx.AsyncClient) -> None:
+        self._database = database
+        self._workspaces = workspaces
+        self._http = http
+
+    async def send(self, target_id: str, message: bytes, *, caller_id: str | None, seconds: float | None) -> Reply:
+        """Send ``message`` to the agent of ``target_id``; ``caller_id`` None is a person.
+
+        Raises NotFoundError, ForbiddenError, InvalidRequestError for a body that is no JSON object, UnavailableError
+        when the agent is not there, DeadlineError when it is silent for too long or ``seconds`` are over.
+        """
+        if caller_id is not None and not await may_communicate(self._workspaces, caller_id, target_id):
+            raise ForbiddenError("access denied: workspaces cannot communicate per hierarchy rules", code="not_related")
+        target = await self._target(target_id)
+        limit = seconds or (_AGENT_SECONDS if caller_id is not None else None)
+        reply = await self._post(target, _completed(message), limit)
+        if caller_id is not None and reply.status < httpx.codes.BAD_REQUEST:
+            async with self._database.write() as tx:
+                await self._workspaces.touch(tx, caller_id, last_outbound_at=now())
+        return reply
+
+    async def _target(self, target_id: str) -> Workspace:
+        target = await self._workspaces.get(target_id)
+        if target is None or target.status is WorkspaceStatus.REMOVED:
+            raise NotFoundError("workspace not found", code="workspace_not_found")
+        if not target.url:
+            raise UnavailableError(
+                f"the workspace {target.name} is {target.status}: it has no agent to talk to",
+                code="agent_unavailable",
+                hint=f"GET /workspaces/{target.id}/provisioning says how far it is",
+            )
+        return target
+
+    async def _post(self, target: Workspace, message: bytes, limit: float | None) -> Reply:
+        timeout = httpx.Timeout(min(limit or _SILENCE_SECONDS, _SILENCE_SECONDS), connect=_CONNECT_SECONDS)
+        request = self._http.build_request(
+            "POST", target.url, content=message, headers={"Content-Type": "application/json"}, timeout=timeout
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                return Reply(status=response.status_code, body=await _bounded(response))
+            finally:
+                await response.aclose()
+        except httpx.TimeoutException as error:
+            raise DeadlineError(
+                f"the agent of {target.name} did not answer in time",
+                code="agent_timeout",
+                hint="it may be busy; try later",
+            ) from error
+        except httpx.TransportError as error:
+            raise UnavailableError(
+                f"the agent of {target.name} cannot be reached",
+                code="agent_unavailable",
+                hint=f"GET /workspaces/{target.id}/provisioning and the container's log say more",
+            ) from error
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > LARGEST_REPLY:
+            raise WorkspaceServerError("the agent's answer is larger than 10 MiB", code="reply_too_large")
+    return bytes(body)
+
+
+def _completed(message: bytes) -> bytes:
+    """The message with the JSON-RPC envelope and the ``messageId`` that callers may leave out."""
+    try:
+        body: Any = json.loads(message)
+    except ValueError as error:
+        raise InvalidRequestError("invalid JSON", code="invalid_json") from error
+    if not isinstance(body, dict):
+        raise InvalidRequestError("invalid JSON: an object is expected", code="invalid_json")
+    if "jsonrpc" not in body:
+        body = {"jsonrpc": "2.0", "id": str(uuid4()), "method": body.get("method"), "params": body.get("params")}
+    body.setdefault("id", str(uuid4()))
+    params = body.get("params")
+    inner = params.get("message") if isinstance(params, dict) else None
+    if isinstance(inner, dict):
+        inner.setdefault("messageId", str(uuid4()))
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,113 @@
+"""What agents report of themselves, and what follows from it for their workspace's status."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from workspace_server.db import Database, TokenStore, Transaction, WorkspaceStore
+from workspace_server.db.schema import now
+from workspace_server.errors import AuthError
+from workspace_server.events import EventLog
+from workspace_server.model.event import Event, EventType
+from workspace_server.model.workspace import Workspace, WorkspaceStatus
+
+_DEGRADED_FROM = 0.5
+_RECOVERED_BELOW = 0.1
+_LARGEST_SPEND = 10**12
+_WEDGED = "wedged"
+
+_COMES_ONLINE = frozenset(
+    {
+        WorkspaceStatus.PROVISIONING,
+        WorkspaceStatus.OFFLINE,
+        WorkspaceStatus.DEGRADED,
+        WorkspaceStatus.FAILED,
+        WorkspaceStatus.AWAITING_AGENT,
+    }
+)
+"""The statuses that an agent's register ends: it is there, so its workspace is online."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """What an agent says every thirty seconds."""
+
+    error_rate: float = 0.0
+    sample_error: str = ""
+    active_tasks: int = 0
+    uptime_seconds: int = 0
+    current_task: str = ""
+    monthly_spend: int = 0
+    runtime_state: str = ""
+
+
+class AgentRegistry:
+    """Takes the calls of agents. Who calls has been checked before; these methods decide what follows."""
+
+    def __init__(self, *, database: Database, workspaces: WorkspaceStore, tokens: TokenStore, events: EventLog) -> None:
+        self._database = database
+        self._workspaces = workspaces
+        self._tokens = tokens
+        self._events = events
+
+    async def register(self, workspace_id: str, agent_card: Any) -> str | None:
+        """An agent is there: its workspace is online. Returns a token when the workspace had none.
+
+        The address an agent names of itself is not used: this server knows where it published the container's port.
+        """
+        async with self._database.write() as tx:
+            row = await self._workspaces.touch(tx, workspace_id, agent_card=agent_card, last_heartbeat_at=now())
+            if row is None:
+                raise AuthError("this workspace is not here any more", code="unknown_workspace")
+            if row.status in _COMES_ONLINE:
+                row = await self._come_online(tx, row, {"url": row.url, "agent_card": agent_card})
+            await self._events.record(
+                tx,
+                Event(type=EventType.AGENT_CARD_UPDATED, workspace_id=workspace_id, payload={"agent_card": agent_card}),
+            )
+            return None if await self._tokens.has_live(workspace_id) else await self._tokens.issue(tx, workspace_id)
+
+    async def heartbeat(self, workspace_id: str, beat: Heartbeat) -> None:
+        """An agent is alive: its figures are kept, and its workspace's status follows."""
+        changes: dict[str, Any] = {
+            "last_error_rate": beat.error_rate,
+            "last_sample_error": beat.sample_error,
+            "active_tasks": beat.active_tasks,
+            "uptime_seconds": beat.uptime_seconds,
+            "current_task": beat.current_task,
+            "last_heartbeat_at": now(),
+        }
+        if beat.monthly_spend:
+            changes["monthly_spend"] = max(0, min(beat.monthly_spend, _LARGEST_SPEND))
+        async with self._database.write() as tx:
+            row = await self._workspaces.touch(tx, workspace_id, **changes)
+            if row is not None:
+                await self._follow(tx, row, beat)
+
+    async def _follow(self, tx: Transaction, row: Workspace, beat: Heartbeat) -> None:
+        match row.status:
+            case WorkspaceStatus.PROVISIONING:
+                await self._come_online(tx, row, {"recovered_from": "provisioning"})
+            case WorkspaceStatus.OFFLINE:
+                await self._come_online(tx, row, {})
+            case WorkspaceStatus.ONLINE if beat.runtime_state == _WEDGED:
+                await self._degrade(tx, row, {"runtime_state": _WEDGED, "sample_error": beat.sample_error})
+            case WorkspaceStatus.ONLINE if beat.error_rate >= _DEGRADED_FROM:
+                await self._degrade(tx, row, {"error_rate": beat.error_rate, "sample_error": beat.sample_error})
+            case WorkspaceStatus.DEGRADED if beat.error_rate < _RECOVERED_BELOW and not beat.runtime_state:
+                await self._come_online(tx, row, {})
+            case _:
+                pass
+
+    async def _come_online(self, tx: Transaction, row: Workspace, payload: dict[str, Any]) -> Workspace:
+        changes: dict[str, Any] = {"failure": None}
+        if row.failure is not None:
+            changes["last_sample_error"] = ""
+        online = await self._workspaces.move(
+            tx, row.id, WorkspaceStatus.ONLINE, leaving=row.status, generation=row.generation, **changes
+        )
+        await self._events.record(tx, Event(type=EventType.ONLINE, workspace_id=row.id, payload=payload))
+        return online or row
+
+    async def _degrade(self, tx: Transaction, row: Workspace, payload: dict[str, Any]) -> None:
+        await self._workspaces.move(tx, row.id, WorkspaceStatus.DEGRADED, leaving=row.status)
+        await self._events.record(tx, Event(type=EventType.DEGRADED, workspace_id=row.id, payload=payload))

@@ -1,0 +1,91 @@
+"""The JSON forms of things, as clients read them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from workspace_server.images import BuildRecord
+from workspace_server.model.workspace import Phase, Workspace
+from workspace_server.workspaces.progress import seconds_since
+
+
+def public_workspace(workspace: Workspace) -> Mapping[str, Any]:
+    """A workspace for whoever may see that it exists."""
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "role": workspace.role,
+        "tier": workspace.tier,
+        "status": workspace.status,
+        "agent_card": workspace.agent_card,
+        "url": workspace.url,
+        "parent_id": workspace.parent_id,
+        "active_tasks": workspace.active_tasks,
+        "max_concurrent_tasks": workspace.max_concurrent_tasks,
+        "last_error_rate": workspace.last_error_rate,
+        "uptime_seconds": workspace.uptime_seconds,
+        "runtime": workspace.runtime,
+        "x": workspace.x,
+        "y": workspace.y,
+        "collapsed": workspace.collapsed,
+        "last_outbound_at": workspace.last_outbound_at,
+    }
+
+
+def listed_workspace(workspace: Workspace) -> Mapping[str, Any]:
+    """A workspace for its owner's list, with what only the owner may read."""
+    form = {key: value for key, value in public_workspace(workspace).items() if key != "last_outbound_at"}
+    return form | {
+        "last_sample_error": workspace.last_sample_error,
+        "current_task": workspace.current_task,
+        "workspace_dir": None,
+        "budget_limit": workspace.budget_limit,
+        "monthly_spend": workspace.monthly_spend,
+    }
+
+
+def build(record: BuildRecord, *, with_steps: bool = True) -> Mapping[str, Any]:
+    """A build."""
+    form = asdict(record) | {
+        "step": record.step and asdict(record.step),
+        "steps": [asdict(step) for step in record.steps],
+        "seconds": round(record.seconds, 3),
+        "log": f"/images/builds/{record.id}/log",
+    }
+    if not with_steps:
+        del form["steps"]
+    return form
+
+
+def provisioning(workspace: Workspace, record: BuildRecord | None) -> Mapping[str, Any]:
+    """How far a workspace's provisioning is, and what it waits for."""
+    phases = [_phase(phase, workspace.phases.get(phase)) for phase in Phase]
+    current = next((phase["name"] for phase in reversed(phases) if phase["state"] != "waiting"), Phase.IMAGE)
+    image, failure = workspace.image, workspace.failure
+    return {
+        "workspace_id": workspace.id,
+        "status": workspace.status,
+        "generation": workspace.generation,
+        "phase": current,
+        "phases": phases,
+        "image": image
+        and {"source": image.source, "id": image.id, "commit": image.commit, "build": image.build, "stale": False},
+        "build": record and build(record, with_steps=False),
+        "error": failure and _error(failure.message, failure.code, failure.hint),
+    }
+
+
+def _phase(phase: Phase, entry: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if entry is None:
+        return {"name": phase, "state": "waiting"}
+    return {
+        "name": phase,
+        "state": entry["state"],
+        "started_at": datetime.fromisoformat(entry["started_at"]),
+        "seconds": entry.get("seconds", seconds_since(entry["started_at"])),
+    }
+
+
+def _error(message: str, code: str, hint: str) -> Mapping[str, str]:
+    return {"error": message, "code": code} | ({"hint": hint} if hint else {})

@@ -1,0 +1,239 @@
+"""Routes of workspaces: create, list, read, remove, how far, and messages to their agents."""
+
+from typing import Annotated, Any, assert_never
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from starlette.responses import Response
+
+from workspace_server.api import access, forms
+from workspace_server.api.access import Caller, CallerKind, services
+from workspace_server.api.wire import JsonAnswer, body_schema, json_body, read_body
+from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError, NotFoundError
+from workspace_server.images import BuildRecord, LocalBuildSource, RegistrySource
+from workspace_server.model.workspace import Workspace, WorkspaceSpec
+from workspace_server.wiring import Services
+from workspace_server.workspaces.service import ChildrenError
+
+router = APIRouter(tags=["workspaces"])
+
+_NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "secrets", "initial_memories")
+_FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
+_RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
+
+
+class Canvas(BaseModel):
+    """Where a workspace is drawn."""
+
+    x: float = 0.0
+    y: float = 0.0
+
+
+class CreateWorkspace(BaseModel):
+    """A workspace to create."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: StrictStr = Field(description="What people call it; at most 255 bytes.", examples=["my first agent"])
+    runtime: StrictStr = Field(
+        "", description="Kind of agent, see GET /runtimes; default langgraph.", examples=["echo"]
+    )
+    role: StrictStr = Field("", description="What it is for; at most 1000 bytes.", examples=["answers questions"])
+    model: StrictStr = Field("", description="Language model, when the runtime has one.", examples=["sonnet"])
+    tier: StrictInt = Field(0, description="1 sandboxed, 2 standard, 3 privileged, 4 full host; 0: the default.")
+    parent_id: StrictStr | None = Field(None, description="Workspace above it.")
+    budget_limit: StrictInt | None = Field(None, description="US cents a month.")
+    max_concurrent_tasks: StrictInt = Field(1, description="Tasks its agent may work on at once.")
+    canvas: Canvas = Field(default_factory=Canvas, description="Where it is drawn.")
+    template: Any = Field(None, description="Not supported yet.")
+    external: Any = Field(None, description="Not supported yet.")
+    url: Any = Field(None, description="Not supported yet.")
+    workspace_dir: Any = Field(None, description="Not supported yet.")
+    workspace_access: Any = Field(None, description="Not supported yet.")
+    secrets: Any = Field(None, description="Not supported yet.")
+    initial_memories: Any = Field(None, description="Not supported yet.")
+
+
+@router.post(
+    "/workspaces",
+    status_code=201,
+    summary="Create a workspace",
+    openapi_extra=body_schema(CreateWorkspace),
+    response_description="The workspace's id; it is being provisioned.",
+)
+async def create(
+    request: Request,
+    body: Annotated[CreateWorkspace, Depends(json_body(CreateWorkspace, "invalid workspace payload"))],
+    _: Annotated[Caller, Depends(access.people)],
+) -> Response:
+    """Records the wish and answers at once.
+
+    The image is then pulled or built, the container created and started, and the workspace is `online` with its
+    agent's first call. `GET /workspaces/{id}/provisioning` says how far it is; a failure ends in the status `failed`
+    with its reason there and in `last_sample_error`.
+    """
+    opened = services(request)
+    spec = _spec(body, opened)
+    workspace_id = await opened.workspaces.create(spec)
+    return JsonAnswer(
+        {
+            "id": workspace_id,
+            "status": "provisioning",
+            "awareness_namespace": f"workspace:{workspace_id}",
+            "workspace_access": "none",
+        },
+        201,
+    )
+
+
+@router.get("/workspaces", summary="List workspaces")
+async def list_present(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
+    """All workspaces that were not removed, oldest first."""
+    return JsonAnswer([forms.listed_workspace(workspace) for workspace in await services(request).workspaces.present()])
+
+
+@router.get("/workspaces/{workspace_id}", summary="Read a workspace")
+async def read(request: Request, workspace_id: str, _: Annotated[Caller, Depends(access.known)]) -> Response:
+    """The public form of one workspace; removed ones are shown as `removed`."""
+    return JsonAnswer(forms.public_workspace(await _workspace(services(request), workspace_id)))
+
+
+@router.delete("/workspaces/{workspace_id}", summary="Remove a workspace")
+async def remove(
+    request: Request,
+    workspace_id: str,
+    _: Annotated[Caller, Depends(access.people)],
+    confirm: Annotated[str, Query(description="`true`: remove its children, too.")] = "",
+    purge: Annotated[str, Query(description="`true`: remove its files and its record, too.")] = "",
+) -> Response:
+    """Removes the workspace's container, its configuration and, with `purge=true`, its `/workspace` files.
+
+    A workspace with children is removed only with `confirm=true`; without it the answer is 409 and lists them.
+    """
+    identity = _uuid(workspace_id)
+    try:
+        removal = await services(request).workspaces.remove(
+            identity, confirmed=confirm == "true", purge=purge == "true"
+        )
+    except ChildrenError as error:
+        return JsonAnswer(
+            {
+                "status": "confirmation_required",
+                "message": error.message,
+                "children": [{"id": child.id, "name": child.name} for child in error.children],
+                "children_count": len(error.children),
+            },
+            409,
+        )
+    status = "purged" if removal.purged else "removed"
+    return JsonAnswer({"status": status, "cascade_deleted": removal.cascade_deleted})
+
+
+@router.get("/workspaces/{workspace_id}/provisioning", summary="How far a workspace is")
+async def provisioning(
+    request: Request, workspace_id: str, _: Annotated[Caller, Depends(access.own_reads)]
+) -> Response:
+    """The phases of the present provisioning, the build that it waits for, and the error it ended with."""
+    opened = services(request)
+    workspace = await _workspace(opened, workspace_id)
+    return JsonAnswer(forms.provisioning(workspace, _build(opened, workspace)))
+
+
+@router.post("/workspaces/{workspace_id}/a2a", tags=["agents"], summary="Send a message to an agent")
+async def message(
+    request: Request,
+    workspace_id: str,
+    x_workspace_id: Annotated[str | None, Header(description="The calling workspace; absent: a person.")] = None,
+    x_timeout: Annotated[str | None, Header(description="Seconds to wait for the answer.")] = None,
+) -> Response:
+    """Relays an A2A JSON-RPC message (`message/send`) to the workspace's agent and its answer back, byte for byte.
+
+    `jsonrpc`, `id` and `params.message.messageId` are filled in when they are missing.
+    """
+    caller_id = await _sender(request, x_workspace_id)
+    reply = await services(request).proxy.send(
+        workspace_id, await read_body(request), caller_id=caller_id, seconds=_seconds(x_timeout)
+    )
+    return Response(reply.body, reply.status, media_type="application/json")
+
+
+async def _sender(request: Request, claimed: str | None) -> str | None:
+    """The workspace that sends, None for a person. Raises AuthError or ForbiddenError."""
+    if claimed and claimed.startswith(_RESERVED_CALLERS):
+        raise ForbiddenError("invalid caller ID", code="reserved_caller")
+    caller = await access.identify(request)
+    if caller.kind is CallerKind.ANYONE:
+        raise AuthError("authentication is required", hint="send the workspace's token")
+    if caller.is_person:
+        return claimed
+    if claimed not in (None, caller.workspace_id):
+        raise ForbiddenError("the token belongs to another workspace than X-Workspace-ID names")
+    return caller.workspace_id
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header and header.isdecimal() and int(header) > 0 else None
+
+
+def _spec(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
+    for field in _NOT_YET:
+        if getattr(body, field):
+            raise InvalidRequestError(
+                f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
+            )
+    for text, limit in ((body.name, 255), (body.role, 1000), (body.model, 100), (body.runtime, 100)):
+        if len(text.encode()) > limit or "\n" in text or "\r" in text:
+            raise InvalidRequestError("invalid workspace fields", hint="a text is too long or has line breaks")
+    if not body.name.strip():
+        raise InvalidRequestError("invalid workspace payload", hint="name is required")
+    if _FORBIDDEN_CHARACTERS & set(body.name + body.role):
+        raise InvalidRequestError("invalid workspace fields", hint="name and role may not contain {}[]|>*&!")
+    return WorkspaceSpec(
+        name=body.name,
+        runtime=opened.runtimes.check(body.runtime),
+        tier=_tier(body.tier, opened),
+        role=body.role or None,
+        model=body.model or None,
+        parent_id=body.parent_id,
+        budget_limit=body.budget_limit,
+        max_concurrent_tasks=max(1, body.max_concurrent_tasks),
+        x=body.canvas.x,
+        y=body.canvas.y,
+    )
+
+
+def _tier(asked: int, opened: Services) -> int:
+    """The tier of a new workspace; without one it is 3 with a registry, as ever, and 2 in a local build."""
+    match opened.images.source:
+        case RegistrySource():
+            default = 3
+        case LocalBuildSource():
+            default = 2
+        case _:
+            assert_never(opened.images.source)
+    highest = opened.settings.max_tier or 4
+    tier = asked or min(default, highest)
+    if not 1 <= tier <= highest:
+        raise InvalidRequestError(f"tier must be from 1 to {highest}", code="invalid_tier")
+    return tier
+
+
+def _uuid(workspace_id: str) -> str:
+    try:
+        return str(UUID(workspace_id))
+    except ValueError:
+        raise InvalidRequestError("invalid workspace ID", code="invalid_workspace_id") from None
+
+
+async def _workspace(opened: Services, workspace_id: str) -> Workspace:
+    return await opened.workspaces.get(_uuid(workspace_id))
+
+
+def _build(opened: Services, workspace: Workspace) -> BuildRecord | None:
+    if workspace.image is None or workspace.image.build is None:
+        return None
+    try:
+        return opened.builds.get(workspace.image.build)
+    except NotFoundError:
+        return None  # its record was cleaned up

@@ -1,0 +1,30 @@
+"""The web application: routes, what surrounds them, and their description."""
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from workspace_server import __version__
+from workspace_server.api import edge, health, images, registry, workspaces
+from workspace_server.wiring import Services
+
+_DESCRIPTION = """
+Runs teams of AI agents as **workspaces**: containers with an agent inside, created, watched and talked to here.
+
+Answers are compact JSON. An error is `{"error": what happened, "code": its stable name, "hint": what to do}`.
+Without `ADMIN_TOKEN`, requests from this machine's loopback are the owner's; agents show their workspace's token.
+"""
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application on services that are open; it neither opens nor closes anything."""
+    app = FastAPIOffline(
+        title="workspace-server",
+        version=__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    edge.install(app, services.settings)
+    for module in (health, workspaces, registry, images):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,63 @@
+"""``workspace-server``: the commands and their options."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from workspace_server import __version__
+from workspace_server.errors import SettingsError, WorkspaceServerError
+
+app = typer.Typer(
+    name="workspace-server",
+    help="Runs teams of AI agents as containers: from a registry, or built from their template's Git source.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's call-back
+    if wanted:
+        print(f"workspace-server {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[  # noqa: FBT002 - Typer's flag
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
+
+
+@app.command()
+def serve() -> None:
+    """Run the server until Ctrl-C. Everything is set by environment variables: see `workspace-server settings`."""
+    from workspace_server.log import configure_logging  # noqa: PLC0415 - other commands start faster without it
+    from workspace_server.server import serve as run  # noqa: PLC0415
+    from workspace_server.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    configure_logging(form=settings.log_format, level=settings.log_level, secrets=settings.secrets)
+    asyncio.run(run(settings))
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting: its variable, its value (secrets masked), and what it is for."""
+    from workspace_server.cli.settings import print_settings  # noqa: PLC0415
+
+    print_settings()
+
+
+def main() -> None:
+    """Run the command line. A failure is one sentence and a hint on stderr: exit code 2 for settings, else 1."""
+    try:
+        app()
+    except WorkspaceServerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

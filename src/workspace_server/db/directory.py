@@ -1,0 +1,68 @@
+"""The data directory: private to its user, used by one server at a time."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from workspace_server.errors import SettingsError, UnavailableError
+from workspace_server.files import write_private
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDirectory:
+    """The files of one installation."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database."""
+        return self.path / "molecule.db"
+
+    @property
+    def instance(self) -> Path:
+        """The mirror of the installation's id."""
+        return self.path / "instance"
+
+    def owner_token(self) -> str:
+        """The owner's token, made when it is first asked for; readable by this directory's user only."""
+        file = self.path / "owner_token"
+        try:
+            return file.read_text().strip()
+        except FileNotFoundError:
+            token = secrets.token_urlsafe(32)
+            write_private(file, token + "\n")
+            return token
+
+
+@contextmanager
+def open_data_directory(path: Path) -> Iterator[DataDirectory]:
+    """Make the directory when it is missing, and hold its lock until the block is left.
+
+    Raises SettingsError ``data_directory_in_use`` when another server has it, UnavailableError when it cannot be used.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UnavailableError(
+            f"the data directory {path} cannot be used: {error.strerror}",
+            code="data_directory_unusable",
+            hint="set MOLECULE_DATA_DIR to a directory that you may write to",
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(
+                f"another server uses the data directory {path}",
+                code="data_directory_in_use",
+                hint="stop it, or set MOLECULE_DATA_DIR to another directory",
+            ) from error
+        yield DataDirectory(path=path)
+    finally:
+        os.close(lock)

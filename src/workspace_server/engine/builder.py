@@ -1,0 +1,142 @@
+"""Images built from a Dockerfile, by the best builder of the docker CLI that is here."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from workspace_server.concurrency import Deadline
+from workspace_server.engine.address import EngineAddress
+from workspace_server.engine.programs import BuildTool, best_tool
+from workspace_server.engine.progress import Decoder
+from workspace_server.engine.progress_classic import ClassicDecoder
+from workspace_server.engine.progress_plain import PlainDecoder
+from workspace_server.engine.progress_rawjson import RawJsonDecoder
+from workspace_server.engine.verdict import Ending, verdict
+from workspace_server.model.build import BuilderKind, BuildFailure, BuildRequest, BuildStep
+from workspace_server.process import run
+
+_RAWJSON = (0, 13)
+_PROVENANCE = (0, 10)
+
+
+class ImageBuilder:
+    """One of the docker CLI's builders, chosen once. Get one from ``ImageBuilder.choose``."""
+
+    def __init__(self, tool: BuildTool, environment: Mapping[str, str], state_dir: Path) -> None:
+        self._tool = tool
+        self._environment = environment
+        self._state_dir = state_dir
+
+    @classmethod
+    async def choose(cls, environment: Mapping[str, str], address: EngineAddress, state_dir: Path) -> "ImageBuilder":
+        """The best builder of the docker CLIs on ``environment``'s PATH that can talk to the engine.
+
+        buildx, else a CLI that speaks BuildKit itself, else the classic builder. ``environment`` is all the builder
+        will see, besides the engine's address; ``state_dir`` keeps buildx's own files. Raises UnavailableError:
+        ``tool_missing`` when there is no usable docker CLI, ``engine_unavailable`` when the engine cannot be asked.
+        """
+        # The address was resolved already: a context must not lead anywhere else.
+        visible = {name: value for name, value in environment.items() if name != "DOCKER_CONTEXT"}
+        visible |= {**address.cli_environment, "BUILDX_CONFIG": str(state_dir)}
+        return cls(await best_tool(visible, address), visible, state_dir)
+
+    @property
+    def kind(self) -> BuilderKind:
+        """Which of the three builders this is."""
+        return self._tool.kind
+
+    @property
+    def description(self) -> str:
+        """For people: ``buildx 0.13.1``, ``docker 20.10.24 BuildKit``, ``docker 28.2.2 classic builder``."""
+        return self._tool.description
+
+    async def build(
+        self,
+        request: BuildRequest,
+        deadline: Deadline,
+        *,
+        on_step: Callable[[BuildStep], None],
+        on_log: Callable[[bytes], None],
+        pass_fds: Sequence[int] = (),
+    ) -> str | BuildFailure:
+        """Build and return the image's id, or how it failed. Nothing is tagged.
+
+        ``on_step`` hears of a step when it begins (``seconds`` None) and when it ends; ``on_log`` gets the builder's
+        output line by line, without newlines, as people read it. ``pass_fds`` are inherited by the builder's client.
+        Leaving early, for the deadline or by a cancel, ends the client and with it the engine's work. Raises
+        DeadlineError, and UnavailableError ``tool_missing`` when the CLI was removed meanwhile.
+        """
+        decoder = self._decoder(on_log)
+
+        def feed(line: bytes) -> None:
+            for step in decoder.feed(line):
+                on_step(step)
+
+        self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix="build-") as directory:
+            id_file = Path(directory) / "image-id"
+            done = await run(
+                command(self._tool, request, id_file),
+                env={**self._environment, **_switch(self.kind)},
+                deadline=deadline,
+                on_line=feed,
+                pass_fds=pass_fds,
+            )
+            image_id = id_file.read_text().strip() if done.ok and id_file.exists() else ""
+        for step in decoder.close(ok=done.ok):
+            on_step(step)
+        return image_id or verdict(decoder, self._ending(done.returncode, request))
+
+    def _decoder(self, on_log: Callable[[bytes], None]) -> Decoder:
+        match self.kind:
+            case BuilderKind.BUILDX if self._tool.version >= _RAWJSON:
+                return RawJsonDecoder(on_log)
+            case BuilderKind.BUILDX | BuilderKind.BUILDKIT:
+                return PlainDecoder(on_log)
+            case BuilderKind.CLASSIC:
+                return ClassicDecoder(on_log)
+
+    def _ending(self, returncode: int, request: BuildRequest) -> Ending:
+        foreign = request.platform is not None and request.platform != self._tool.engine_platform
+        return Ending(returncode=returncode, foreign_platform=foreign)
+
+
+def command(tool: BuildTool, request: BuildRequest, id_file: Path) -> list[str]:
+    """The builder's command line. Labels are all of it that varies; nothing of it is secret."""
+    return [
+        str(tool.program),
+        "build",
+        *_builder_options(tool),
+        "--iidfile",
+        str(id_file),
+        *(["--platform", request.platform] if request.platform else []),
+        *(["--no-cache"] if request.no_cache else []),
+        *(f"--label={name}={value}" for name, value in sorted(request.labels.items())),
+        "-f",
+        str(request.context / "Dockerfile"),
+        str(request.context),
+    ]
+
+
+def _builder_options(tool: BuildTool) -> list[str]:
+    match tool.kind:
+        case BuilderKind.BUILDX:
+            # The engine's own builder, whatever the user made the default; --load for engines that keep results apart.
+            form = "rawjson" if tool.version >= _RAWJSON else "plain"
+            provenance = ["--provenance=false"] if tool.version >= _PROVENANCE else []
+            return ["--builder", "default", "--load", *provenance, f"--progress={form}"]
+        case BuilderKind.BUILDKIT:
+            return ["--progress=plain"]
+        case BuilderKind.CLASSIC:
+            return ["--force-rm"]
+
+
+def _switch(kind: BuilderKind) -> dict[str, str]:
+    """What makes ``docker build`` use the builder that was chosen."""
+    match kind:
+        case BuilderKind.BUILDX:
+            return {}
+        case BuilderKind.BUILDKIT:
+            return {"DOCKER_BUILDKIT": "1"}
+        case BuilderKind.CLASSIC:
+            return {"DOCKER_BUILDKIT": "0"}

@@ -1,0 +1,189 @@
+"""Containers on the engine."""
+
+import asyncio
+import io
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from workspace_server.engine.connection import SLOW, Connection, label_filter
+from workspace_server.engine.decode import container_info, listed_container_info
+from workspace_server.engine.encode import container_config
+from workspace_server.errors import ConflictError, NotFoundError
+from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
+
+_LOG_LIMIT = 1024 * 1024
+_FRAME_HEADER = 8
+_OWNER = 1000
+
+
+class Containers:
+    """What ``Engine`` can do with containers. Every method raises UnavailableError and DeadlineError, too."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Create a container, not started, and return its id.
+
+        Raises ConflictError ``container_name_taken``, NotFoundError ``image_not_found``, ConflictError
+        ``image_platform_mismatch`` when the image is for another platform than ``spec.platform``, and
+        InvalidRequestError for a mount whose source does not exist.
+        """
+        params = {"name": spec.name} | ({"platform": spec.platform} if spec.platform else {})
+        operation = f"create the container {spec.name}"
+        try:
+            created = await self._connection.call(
+                "POST",
+                "containers/create",
+                operation=operation,
+                params=params,
+                body=container_config(spec),
+                limit=SLOW,
+            )
+        except ConflictError as error:
+            raise ConflictError(error.message, code="container_name_taken") from error
+        except NotFoundError as error:
+            raise _image_refusal(spec, error) from error
+        return str(created["Id"])
+
+    async def copy_files(self, container_id: str, files: Sequence[ContainerFile]) -> None:
+        """Put files into a container that has not started yet; they and their directories belong to uid 1000.
+
+        The files below one directory at the root (``/configs``) go in one archive. That directory must exist in the
+        container or be a mount; it is given to uid 1000 as well, and may be a mount of a read-only container.
+        Raises NotFoundError when the container or the directory does not exist.
+        """
+        for root in sorted({PurePosixPath(file.path).parts[1] for file in files}):
+            below = [file for file in files if PurePosixPath(file.path).parts[1] == root]
+            await self._connection.call(
+                "PUT",
+                f"containers/{container_id}/archive",
+                operation=f"copy files to /{root} of the container {container_id[:12]}",
+                params={"path": f"/{root}"},
+                body=archive(f"/{root}", below),
+                limit=SLOW,
+            )
+
+    async def start(self, container_id: str) -> None:
+        """Start a container; one that runs already stays as it is. Raises NotFoundError."""
+        operation = f"start the container {container_id[:12]}"
+        await self._connection.call("POST", f"containers/{container_id}/start", operation=operation, limit=SLOW)
+
+    async def stop_container(self, container_id: str) -> None:
+        """Stop a container and keep it; killed when it does not end by itself within 10 s. Raises NotFoundError."""
+        operation = f"stop the container {container_id[:12]}"
+        await self._connection.call("POST", f"containers/{container_id}/stop", operation=operation, limit=SLOW)
+
+    async def container(self, id_or_name: str) -> ContainerInfo | None:
+        """The container, running or not; None when the engine says that there is none."""
+        try:
+            data = await self._connection.call(
+                "GET", f"containers/{id_or_name}/json", operation=f"look at the container {id_or_name}"
+            )
+        except NotFoundError:
+            return None
+        return container_info(data)
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerInfo]:
+        """All containers that carry ``labels``, also stopped ones."""
+        listed = await self._connection.call(
+            "GET",
+            "containers/json",
+            operation="list containers",
+            params={"all": "1", "filters": label_filter(labels)},
+        )
+        found = await asyncio.gather(*(self._listed(item) for item in listed))
+        return [each for each in found if each is not None]
+
+    async def _listed(self, item: Mapping[str, str]) -> ContainerInfo | None:
+        return listed_container_info(item) or await self.container(item["Id"])
+
+    async def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes. It is gone afterwards, also when it was before."""
+        operation = f"remove the container {container_id[:12]}"
+        try:
+            await self._connection.call(
+                "DELETE", f"containers/{container_id}", operation=operation, params={"force": "1", "v": "1"}, limit=SLOW
+            )
+        except NotFoundError:
+            return
+        except ConflictError:  # somebody else is removing it
+            with suppress(NotFoundError):
+                await self._wait(container_id, "removed", operation, SLOW)
+
+    async def logs_tail(self, container_id: str, lines: int) -> str:
+        """The last lines of a container's stdout and stderr, as they came, at most 1 MiB. Raises NotFoundError."""
+        params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
+        path, operation = f"containers/{container_id}/logs", f"read the log of the container {container_id[:12]}"
+        async with self._connection.stream("GET", path, operation=operation, params=params) as body:
+            raw = bytearray()
+            async for chunk in body.iter_any():
+                raw += chunk
+        return demultiplexed(bytes(raw)).decode(errors="replace")[-_LOG_LIMIT:]
+
+    async def wait_exit(self, container_id: str) -> int:
+        """Wait until a started container ends and return its exit code. Raises NotFoundError when there is none."""
+        return await self._wait(container_id, "not-running", f"wait for the container {container_id[:12]}", None)
+
+    async def _wait(self, container_id: str, condition: str, operation: str, limit: float | None) -> int:
+        ended = await self._connection.call(
+            "POST",
+            f"containers/{container_id}/wait",
+            operation=operation,
+            params={"condition": condition},
+            limit=limit,
+        )
+        return int(ended["StatusCode"])
+
+
+def archive(root: str, files: Sequence[ContainerFile]) -> bytes:
+    """A tar of files below ``root`` and of the directories between, all of them uid and gid 1000's.
+
+    It begins with ``root`` itself: a fresh volume's top belongs to root, and the agent must be able to write there.
+    """
+    relative = {PurePosixPath(file.path).relative_to(root): file for file in files}
+    directories = {parent for path in relative for parent in path.parents}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for directory in sorted(directories):
+            entry = _entry(f"{directory}/", 0o755)
+            entry.type = tarfile.DIRTYPE
+            tar.addfile(entry)
+        for path, file in sorted(relative.items()):
+            entry = _entry(str(path), file.mode)
+            entry.size = len(file.content)
+            tar.addfile(entry, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+def _entry(name: str, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.uid = entry.gid = _OWNER
+    entry.mode = mode
+    entry.mtime = int(time.time())
+    return entry
+
+
+def demultiplexed(raw: bytes) -> bytes:
+    """The text of the engine's framed log stream: each frame is 8 bytes of header, its length in the last 4, then text.
+
+    A last frame that was cut off is kept as far as it goes.
+    """
+    text, position = bytearray(), 0
+    while position + _FRAME_HEADER <= len(raw):
+        start = position + _FRAME_HEADER
+        position = start + int.from_bytes(raw[start - 4 : start], "big")
+        text += raw[start:position]
+    return bytes(text)
+
+
+def _image_refusal(spec: ContainerSpec, error: NotFoundError) -> ConflictError | NotFoundError:
+    # Both answers are a 404 about the image; only the text tells a missing image from one of another platform.
+    if "does not match the specified platform" in error.message:
+        return ConflictError(
+            f"the image {spec.image_id} is not for the platform {spec.platform}", code="image_platform_mismatch"
+        )
+    return NotFoundError(f"the image {spec.image_id} is not on the engine", code="image_not_found")

@@ -1,0 +1,106 @@
+"""The engine's JSON as what was found. Pure."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from workspace_server.model.container import ContainerInfo, EngineInfo, ImageInfo, NetworkInfo
+from workspace_server.model.names import AGENT_PORT
+
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm/v7",
+    "armv6l": "arm/v6",
+    "i386": "386",
+    "i686": "386",
+}
+
+
+def engine_info(data: Mapping[str, Any]) -> EngineInfo:
+    """From ``GET /info``, which names architectures as the kernel does."""
+    architecture = data["Architecture"]
+    return EngineInfo(
+        id=data["ID"],
+        version=data["ServerVersion"],
+        platform=f"{data['OSType']}/{_ARCHITECTURES.get(architecture, architecture)}",
+        operating_system=data["OperatingSystem"],
+    )
+
+
+def image_info(data: Mapping[str, Any]) -> ImageInfo:
+    """From ``GET /images/{name}/json``."""
+    return ImageInfo(
+        id=data["Id"],
+        tags=tuple(data.get("RepoTags") or ()),
+        labels=(data.get("Config") or {}).get("Labels") or {},
+        platform="/".join(part for part in (data["Os"], data["Architecture"], data.get("Variant")) if part),
+        size=data["Size"],
+    )
+
+
+def container_info(data: Mapping[str, Any]) -> ContainerInfo:
+    """From ``GET /containers/{id}/json``."""
+    state, network = data["State"], data["NetworkSettings"]
+    never_started = state["Status"] == "created"
+    return ContainerInfo(
+        id=data["Id"],
+        name=data["Name"].removeprefix("/"),
+        labels=data["Config"]["Labels"] or {},
+        image_id=data["Image"],
+        running=state["Running"],
+        exit_code=None if state["Running"] or never_started else state["ExitCode"],
+        addresses=_addresses(network["Networks"]),
+        agent_port=_agent_port(
+            (binding["HostIp"], int(binding["HostPort"]))
+            for binding in (network["Ports"] or {}).get(f"{AGENT_PORT}/tcp") or ()
+        ),
+    )
+
+
+def listed_container_info(data: Mapping[str, Any]) -> ContainerInfo | None:
+    """From an item of ``GET /containers/json``; None for a stopped one, whose exit code is not in the list."""
+    if data["State"] not in ("running", "paused", "created"):
+        return None
+    return ContainerInfo(
+        id=data["Id"],
+        name=data["Names"][0].removeprefix("/"),
+        labels=data["Labels"] or {},
+        image_id=data["ImageID"],
+        running=data["State"] != "created",
+        exit_code=None,
+        addresses=_addresses(data["NetworkSettings"]["Networks"]),
+        agent_port=_agent_port(
+            (port["IP"], port["PublicPort"])
+            for port in data["Ports"] or ()
+            if port["PrivatePort"] == AGENT_PORT and port["Type"] == "tcp" and "PublicPort" in port
+        ),
+    )
+
+
+def network_info(data: Mapping[str, Any]) -> NetworkInfo:
+    """From ``GET /networks/{id}``. An unnamed bridge device is called after the network."""
+    options = data.get("Options") or {}
+    return NetworkInfo(
+        id=data["Id"],
+        gateway=_gateway((data.get("IPAM") or {}).get("Config") or ()),
+        device=options.get("com.docker.network.bridge.name") or f"br-{data['Id'][:12]}",
+    )
+
+
+def _addresses(networks: Mapping[str, Any] | None) -> tuple[str, ...]:
+    found = (network.get(key) for network in (networks or {}).values() for key in ("IPAddress", "GlobalIPv6Address"))
+    return tuple(address for address in found if address)
+
+
+def _agent_port(bindings: Iterable[tuple[str, int]]) -> int | None:
+    return next((port for host, port in bindings if host in ("127.0.0.1", "0.0.0.0")), None)  # noqa: S104 - compared
+
+
+def _gateway(ranges: Iterable[Mapping[str, Any]]) -> str:
+    """The IPv4 gateway; the subnet's first address where none is written down: that is what the engine takes."""
+    for each in ranges:
+        subnet = ipaddress.ip_network(each["Subnet"], strict=False)
+        if subnet.version == 4:  # noqa: PLR2004 - IPv4
+            return str(each.get("Gateway") or subnet[1]).partition("/")[0]
+    return ""

@@ -1,0 +1,167 @@
+"""The engine's failures in this program's words: the one place that knows the foreign libraries' exceptions.
+
+What decides is the exception's type and the HTTP status. The engine's text is looked at in ``no_space`` and in the few
+functions that say why they must.
+"""
+
+import asyncio
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiodocker
+import aiohttp
+from aiodocker.exceptions import DockerContextError
+
+from workspace_server.engine.address import EngineAddress
+from workspace_server.errors import (
+    ConflictError,
+    DeadlineError,
+    InvalidRequestError,
+    NotFoundError,
+    SettingsError,
+    SourceError,
+    UnavailableError,
+    WorkspaceServerError,
+)
+
+FOREIGN = (aiodocker.DockerError, aiohttp.ClientError, OSError, json.JSONDecodeError)
+"""Every way in which a call of the engine can fail. asyncio's TimeoutError is an OSError."""
+
+ENGINE_UNAVAILABLE = "engine_unavailable"
+
+NO_CONNECTION = 900  # aiodocker's own number for "could not connect"
+_ANSWER_LIMIT = 400
+
+
+@contextmanager
+def translated(operation: str, address: EngineAddress) -> Iterator[None]:
+    """Raise failures of the block as this program's errors; ``operation`` completes "the engine could not …"."""
+    try:
+        yield
+    except FOREIGN as error:
+        raise translate(error, operation, address) from error
+
+
+@contextmanager
+def reaching(address: EngineAddress) -> Iterator[None]:
+    """Raise every failure of the block as ``engine_unavailable``.
+
+    For the first question to an engine, which has no wrong answers: a 404 there comes from something that is no engine.
+    """
+    try:
+        yield
+    except FOREIGN as error:
+        raise engine_unavailable(address, _cause_number(error)) from error
+
+
+def translate(error: Exception, operation: str, address: EngineAddress) -> WorkspaceServerError:
+    """One foreign exception as an error of this program."""
+    match error:
+        case DockerContextError():
+            return SettingsError(f"the docker configuration cannot be used: {answer_of(error)}")
+        case aiodocker.DockerError():
+            return _of_status(error, operation, address)
+        case asyncio.TimeoutError():
+            return DeadlineError(f"the engine at {address.url} took too long to {operation}")
+        case _:
+            return engine_unavailable(address, _cause_number(error))
+
+
+def engine_unavailable(address: EngineAddress, number: int | None = None) -> UnavailableError:
+    """The engine does not answer; ``number`` is the ``errno`` that says why, when there is one."""
+    if number in (errno.EACCES, errno.EPERM):
+        return UnavailableError(
+            f"the container engine at {address.url} may not be used by this user",
+            code=ENGINE_UNAVAILABLE,
+            hint="add the user to the group docker and log in again: sudo usermod -aG docker $USER",
+        )
+    return UnavailableError(
+        f"the container engine at {address.url} does not answer",
+        code=ENGINE_UNAVAILABLE,
+        hint="start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST",
+    )
+
+
+def no_space(text: str) -> bool:
+    """Whether the engine's disk is full. The engine says so in the text of a 500 only: the kernel's own words."""
+    return "no space left on device" in text.lower() or "disk quota exceeded" in text.lower()
+
+
+def engine_no_space(operation: str) -> UnavailableError:
+    """The engine's disk is full."""
+    return UnavailableError(
+        f"the container engine could not {operation}: its disk is full",
+        code="no_space",
+        hint="free space where the engine keeps its data: docker system df shows it, docker builder prune frees it",
+    )
+
+
+def answer_of(error: aiodocker.DockerError) -> str:
+    """What the engine said, as one line of bearable length."""
+    line = " ".join(str(error.message).split())
+    return line if len(line) <= _ANSWER_LIMIT else f"{line[:_ANSWER_LIMIT]}…"
+
+
+def registry_fault(reference: str, error: BaseException | None) -> SourceError | None:
+    """Why a registry did not give an image; None when ``error`` is not about the registry.
+
+    The engine answers 404 for "missing" and for "denied", and 500 for a registry's 401, 404 and 429 and for every
+    failure of the network, so only the registry's own words, which it repeats, tell them apart.
+    """
+    if not isinstance(error, aiodocker.DockerError) or error.status == NO_CONNECTION or no_space(str(error.message)):
+        return None
+    answer = answer_of(error)
+    text = answer.lower()
+    registry = registry_of(reference)
+    if error.status in (401, 403) or any(word in text for word in ("denied", "unauthorized", "authentication req")):
+        return SourceError(
+            f"the registry {registry} refused to give the image {reference}: {answer}",
+            code="registry_denied",
+            hint="the engine asked without credentials; check the name, or log in where the engine can use it",
+        )
+    if error.status == 404 or "not found" in text or "manifest unknown" in text:  # noqa: PLR2004 - HTTP
+        return SourceError(
+            f"the registry {registry} has no image {reference} for this platform: {answer}",
+            code="image_not_found",
+            hint="check the image's name, tag and platform",
+        )
+    return SourceError(
+        f"the image {reference} could not be pulled from the registry {registry}: {answer}",
+        code="registry_unreachable",
+        hint="check that the engine reaches the registry, or set another one with MOLECULE_IMAGE_REGISTRY",
+    )
+
+
+def registry_of(reference: str) -> str:
+    """The registry that a reference names, by the rule of the docker reference grammar."""
+    first, slash, _ = reference.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "Docker Hub"
+
+
+def _of_status(error: aiodocker.DockerError, operation: str, address: EngineAddress) -> WorkspaceServerError:
+    if error.status == NO_CONNECTION:
+        return engine_unavailable(address, _cause_number(error))
+    if no_space(str(error.message)):
+        return engine_no_space(operation)
+    message = f"the container engine could not {operation}: {answer_of(error)}"
+    match error.status:
+        case 404:
+            return NotFoundError(message)
+        case 409:
+            return ConflictError(message)
+        case status if status in range(400, 500):
+            return InvalidRequestError(message, code="engine_refused")
+        case _:
+            return UnavailableError(message, code="engine_error")
+
+
+def _cause_number(error: BaseException | None) -> int | None:
+    """The first errno along the chain of causes: aiodocker and aiohttp wrap the one that counts."""
+    while error is not None:
+        inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        if isinstance(inner, OSError) and inner.errno is not None:
+            return inner.errno
+        error = error.__cause__ or error.__context__
+    return None

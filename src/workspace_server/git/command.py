@@ -1,0 +1,32 @@
+"""One git command, run to its end."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from workspace_server.concurrency import Deadline
+from workspace_server.errors import UnavailableError
+from workspace_server.git.faults import git_missing
+from workspace_server.process import Completed, run
+
+PRIVATE = 0o077
+AS_GIT = 0o022  # files get the modes they have in a commit: 644 and 755, whatever this server's own umask is
+
+# The owner of a repository that the operator named by its path does not matter. Configuration in the environment does
+# not reach the process at the repository's end, an argument does.
+UPLOAD_PACK = "--upload-pack=git -c safe.directory=* upload-pack"
+
+
+async def git(
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    deadline: Deadline,
+    cwd: Path,
+    umask: int = PRIVATE,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run git and return how it ended. Raises UnavailableError ``tool_missing``, and DeadlineError."""
+    try:
+        return await run(["git", *arguments], env=env, deadline=deadline, cwd=cwd, umask=umask, pass_fds=pass_fds)
+    except UnavailableError as error:
+        raise git_missing() from error

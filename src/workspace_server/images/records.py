@@ -1,0 +1,188 @@
+"""Build records and build logs: one folder a build in the cache, readable by every server that shares it.
+
+``<cache>/builds/<id>/record.json`` is replaced whole at every change of phase, ``<cache>/builds/<id>/log`` grows.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ulid import ULID
+
+from workspace_server.errors import NotFoundError, WorkspaceServerError
+from workspace_server.files import write_private
+from workspace_server.images.identity import BuildIdentity
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """One build, past or present, as clients see it."""
+
+    id: str
+    runtime: str
+    commit: str
+    build_id: str
+    platform: str
+    reason: str
+    builder: str | None = None
+    state: BuildState = BuildState.QUEUED
+    phase: BuildPhase = BuildPhase.QUEUED
+    steps: tuple[BuildStep, ...] = ()
+    waiters: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    finished_at: datetime | None = None
+    image_id: str | None = None
+    error: dict[str, str] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the build took, or has taken so far."""
+        return ((self.finished_at or datetime.now(UTC)) - self.started_at).total_seconds()
+
+    @property
+    def step(self) -> BuildStep | None:
+        """The step that is running, or was the last to run."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def where(self) -> str:
+        """What the build is at, in words."""
+        return f"step {self.step.n} of {self.step.of}, {self.step.name}" if self.step else self.phase.value
+
+
+class BuildBook:
+    """The builds of one cache. Running builds live in memory, and on disk for everybody else."""
+
+    def __init__(self, cache: Path) -> None:
+        self._folder = cache / "builds"
+        self._active: dict[str, BuildRecord] = {}
+
+    def open(self, identity: BuildIdentity, reason: str) -> BuildRecord:
+        """Begin a record and its log."""
+        record = BuildRecord(
+            id=str(ULID()),
+            runtime=identity.template.runtime,
+            commit=identity.commit,
+            build_id=identity.build_id,
+            platform=identity.platform,
+            reason=reason,
+        )
+        (self._folder / record.id).mkdir(parents=True, mode=0o700)
+        self.log_path(record.id).touch(mode=0o600)
+        self._save(record)
+        return record
+
+    def update(self, record_id: str, **changes: Any) -> BuildRecord:
+        """Change a running build's record, and write it."""
+        record = replace(self._active[record_id], **changes)
+        self._save(record)
+        return record
+
+    def count_waiter(self, record_id: str, change: int) -> None:
+        """One more or one fewer workspace waits for a build; kept in memory only."""
+        record = self._active.get(record_id)
+        if record is not None:
+            self._active[record_id] = replace(record, waiters=record.waiters + change)
+
+    def note_step(self, record_id: str, step: BuildStep) -> None:
+        """A step began or changed; kept in memory until the build's next phase."""
+        record = self._active[record_id]
+        steps = {(known.n, known.name): known for known in record.steps} | {(step.n, step.name): step}
+        self._active[record_id] = replace(record, steps=tuple(steps.values()))
+
+    def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
+        """End a running build's record."""
+        record = replace(
+            self._active[record_id],
+            state=state,
+            phase=BuildPhase.DONE,
+            waiters=0,
+            finished_at=datetime.now(UTC),
+            error=error.as_dict() if error else None,
+        )
+        self._save(record)
+        del self._active[record_id]
+        return record
+
+    def get(self, record_id: str) -> BuildRecord:
+        """One build; raises NotFoundError ``unknown_build``."""
+        record = self._active.get(record_id) or self._load(self._folder / record_id)
+        if record is None:
+            raise NotFoundError(
+                f"no build {record_id[:40]}", code="unknown_build", hint="GET /images/builds lists them"
+            )
+        return record
+
+    def newest(self, *, runtime: str | None = None, limit: int = 50) -> list[BuildRecord]:
+        """The newest builds first."""
+        found = []
+        for record in self._all():
+            if runtime in (None, record.runtime):
+                found.append(record)
+            if len(found) == limit:
+                break
+        return found
+
+    def interrupted(self) -> Iterable[BuildRecord]:
+        """The builds that are not ended on disk and not running in this process."""
+        return [record for record in self._all() if not record.state.ended and record.id not in self._active]
+
+    def interrupt(self, record: BuildRecord) -> None:
+        """Write into the record and the log of a build that its server did not survive it."""
+        self._active[record.id] = record
+        with self.open_log(record.id) as log:
+            log.write(b"the server stopped during this build; the layers it made are kept\n")
+        self.close(
+            record.id,
+            BuildState.CANCELLED,
+            error=WorkspaceServerError("the server stopped during this build", code="build_interrupted"),
+        )
+
+    def log_path(self, record_id: str) -> Path:
+        """Where a build's log is."""
+        return self._folder / record_id / "log"
+
+    def open_log(self, record_id: str) -> BinaryIO:
+        """The log, to append to; unbuffered, so that whoever follows it sees every line."""
+        return self.log_path(record_id).open("ab", buffering=0)
+
+    def _all(self) -> Iterable[BuildRecord]:
+        try:
+            identities = sorted((entry.name for entry in os.scandir(self._folder)), reverse=True)
+        except FileNotFoundError:
+            return
+        for identity in identities:
+            record = self._active.get(identity) or self._load(self._folder / identity)
+            if record is not None:
+                yield record
+
+    def _save(self, record: BuildRecord) -> None:
+        self._active[record.id] = record
+        path = self._folder / record.id / "record.json"
+        write_private(path, json.dumps(asdict(record), default=_encode))
+
+    def _load(self, folder: Path) -> BuildRecord | None:
+        try:
+            ULID.from_str(folder.name)  # a name from a request is no path until it is an id
+            fields = json.loads((folder / "record.json").read_bytes())
+            fields |= {
+                "state": BuildState(fields["state"]),
+                "phase": BuildPhase(fields["phase"]),
+                "steps": tuple(BuildStep(**step) for step in fields["steps"]),
+                "started_at": datetime.fromisoformat(fields["started_at"]),
+                "finished_at": fields["finished_at"] and datetime.fromisoformat(fields["finished_at"]),
+            }
+            return BuildRecord(**fields)
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            return None  # not a record, or half of one: the build it told of is over
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,41 @@
+"""What a template must hold to be built."""
+
+from pathlib import Path
+
+from workspace_server.errors import TemplateError
+from workspace_server.runtimes import Template
+
+_LARGEST_FILE = 1024 * 1024
+
+
+def read_dockerfile(tree: Path, template: Template, commit: str) -> bytes:
+    """The Dockerfile at the root of a checkout; raises TemplateError ``template_malformed``."""
+    content = _read(tree, "Dockerfile", template, commit)
+    if content is None:
+        raise _malformed("has no Dockerfile at its root", template, commit)
+    return content
+
+
+def read_config(tree: Path, template: Template, commit: str) -> bytes | None:
+    """The config.yaml at the root of a checkout, None when there is none; raises TemplateError."""
+    return _read(tree, "config.yaml", template, commit)
+
+
+def _read(tree: Path, name: str, template: Template, commit: str) -> bytes | None:
+    path = tree / name
+    if not path.is_symlink() and not path.exists():
+        return None
+    real = path.resolve()
+    if not real.is_relative_to(tree.resolve()) or not real.is_file():
+        raise _malformed(f"has a {name} that is not a regular file inside it", template, commit)
+    if real.stat().st_size > _LARGEST_FILE:
+        raise _malformed(f"has a {name} of more than 1 MiB", template, commit)
+    return real.read_bytes()
+
+
+def _malformed(what: str, template: Template, commit: str) -> TemplateError:
+    return TemplateError(
+        f"local-build mode: the template of {template.runtime}, {template.url} at commit {commit[:12]}, {what}",
+        code="template_malformed",
+        hint="correct the template's repository and commit it; examples/echo in this project is a complete template",
+    )

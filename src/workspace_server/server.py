@@ -1,0 +1,194 @@
+"""Listening: on loopback for people, on the workspace network's bridge for agents, one application behind both."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from workspace_server.api.edge import Application, from_the_gateway
+from workspace_server.app import create_app
+from workspace_server.concurrency import TaskScope
+from workspace_server.errors import SettingsError
+from workspace_server.model.container import NetworkInfo
+from workspace_server.settings import Settings, runs_in_container
+from workspace_server.wiring import open_services
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS = 10
+_BACKLOG = 2048
+
+
+async def serve(settings: Settings) -> None:
+    """Run the server until SIGINT or SIGTERM. Raises SettingsError when it cannot listen."""
+    check_exposure(settings)
+    with bound(settings) as sockets:
+        async with open_services(settings) as services, TaskScope() as scope:
+            app = create_app(services)
+            stopping = _stop_signal()
+            main = _Listener(app)
+            scope.start(main.serve(sockets), name="listener")
+            gateway = GatewayListener(app, settings.port, scope)
+            await services.bridge.follow(gateway.open_on)
+            await main.ready.wait()
+            log.info(
+                "listening",
+                addresses=[_shown(sock) for sock in sockets],
+                image_source=services.images.source.name,
+                data=str(settings.data_dir),
+                docs=f"http://{_shown(sockets[0])}/docs",
+            )
+            await stopping.wait()
+            log.info("stopping")
+            await gateway.close()
+            await main.stop()
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen where strangers could pose as the owner. Raises SettingsError."""
+    if settings.admin_token is not None:
+        return
+    if runs_in_container():
+        raise SettingsError(
+            "this server runs in a container, where loopback does not mean its owner; ADMIN_TOKEN is not set",
+            hint="set ADMIN_TOKEN to a long random string",
+        )
+    if settings.bind is not None and not _is_loopback(settings.bind):
+        raise SettingsError(
+            f"MOLECULE_BIND='{settings.bind}' reaches beyond this machine, and ADMIN_TOKEN is not set",
+            hint="set ADMIN_TOKEN to a long random string, or MOLECULE_BIND=127.0.0.1",
+        )
+
+
+@contextmanager
+def bound(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The sockets of the main listener, bound but not listening. Raises SettingsError ``port_in_use``."""
+    default = ["0.0.0.0"] if settings.admin_token is not None else ["127.0.0.1", "::1"]  # noqa: S104 - decided above
+    hosts = [settings.bind] if settings.bind else default
+    sockets: list[socket.socket] = []
+    try:
+        for host in hosts:
+            try:
+                sockets.append(_bind(host, settings.port))
+            except OSError as error:
+                if host == "::1":
+                    continue  # a machine without IPv6
+                raise SettingsError(
+                    f"PORT={settings.port}: cannot listen on {host}: {error.strerror}",
+                    code="port_in_use",
+                    hint=f"stop what listens there, or choose another, for example PORT={settings.port + 1}",
+                ) from error
+        yield sockets
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class GatewayListener:
+    """The listener for containers, bound to the workspace network's device and its gateway's address.
+
+    Bound to the device, it can be reached from that network alone: not from the LAN, not from other networks of the
+    engine, not from this machine.
+    """
+
+    def __init__(self, app: Application, port: int, scope: TaskScope) -> None:
+        self._app = from_the_gateway(app)
+        self._port = port
+        self._scope = scope
+        self._listener: _Listener | None = None
+
+    async def open_on(self, network: NetworkInfo) -> None:
+        """Listen on ``network`` instead of the one before; returns when connections are accepted."""
+        await self.close()
+        try:
+            sock = _bind(network.gateway, self._port, device=network.device)
+        except OSError as error:
+            log.error(  # noqa: TRY400 - the words say it all
+                "agents cannot reach this server", device=network.device, error=error.strerror
+            )
+            return
+        self._listener = _Listener(self._app)
+        self._scope.start(self._listener.serve([sock]), name="gateway listener")
+        await self._listener.ready.wait()
+        log.info("listening for agents", device=network.device, address=f"{network.gateway}:{self._port}")
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+
+
+class _Listener(uvicorn.Server):
+    """A uvicorn server that leaves signals alone, and says when it is ready and when it has ended."""
+
+    def __init__(self, app: Application) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The process has one place for signals, and this is not it."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections until ``stop``."""
+        try:
+            await super().serve(sockets)
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests end, and return when that is done."""
+        self.should_exit = True
+        await self._ended.wait()
+
+
+def _stop_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _bind(host: str, port: int, *, device: str | None = None) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if device is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        sock.bind((host, port))
+        sock.set_inheritable(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _shown(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

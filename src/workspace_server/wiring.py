@@ -1,0 +1,195 @@
+"""The composition root: opens every part in order, and closes them in the reverse order."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import httpx
+import structlog
+
+from workspace_server.agents import AgentProxy, AgentRegistry
+from workspace_server.concurrency import Deadline, TaskScope
+from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db.directory import open_data_directory
+from workspace_server.db.installation import installation_id
+from workspace_server.engine import Engine, ImageBuilder, open_engine, resolve_address
+from workspace_server.errors import WorkspaceServerError
+from workspace_server.events import EventLog
+from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
+from workspace_server.images import BuildBook, ImageService, image_source
+from workspace_server.images.build import BuildLimits, LocalBuilds
+from workspace_server.model import names
+from workspace_server.runtimes import Runtimes
+from workspace_server.settings import Settings, runs_in_container
+from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
+from workspace_server.workspaces.bridge import Bridge
+
+log = structlog.get_logger(__name__)
+
+_FIRST_LOOK_SECONDS = 1.0
+_ADDRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Every part that a request may need. ``owner_token`` is the plaintext of the file in the data directory."""
+
+    settings: Settings
+    instance: str
+    owner_token: str
+    database: Database
+    engine: Engine
+    bridge: Bridge
+    runtimes: Runtimes
+    images: ImageService
+    builds: BuildBook
+    workspaces: WorkspaceService
+    store: WorkspaceStore
+    tokens: TokenStore
+    registry: AgentRegistry
+    proxy: AgentProxy
+
+    @property
+    def owner_needs_token(self) -> bool:
+        """Whether loopback is no proof of ownership, because containers might arrive from it as well."""
+        apart = sys.platform == "linux" and self.engine.address.local_socket and not runs_in_container()
+        known_elsewhere = self.bridge.network is not None and not self.bridge.is_here
+        return self.settings.owner_proof == "required" or not apart or known_elsewhere
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open everything the server needs, look at the engine once, and start the reconciler.
+
+    The engine may be away. Raises SettingsError for a configuration that cannot work, UnavailableError when the data
+    directory cannot be used.
+    """
+    runtimes = Runtimes.from_settings(settings)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        directory = stack.enter_context(open_data_directory(settings.data_dir))
+        database = await enter(open_database(directory.database))
+        instance = await installation_id(database, directory.instance)
+        address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
+        engine = await enter(open_engine(address))
+        agents_http = await enter(httpx.AsyncClient(trust_env=False))
+        git_access = GitAccess.from_settings(settings)
+        git_http = await enter(open_http_client(git_access))
+        # Entered after what its tasks use, so that they have ended before any of it is closed.
+        scope = await enter(TaskScope())
+
+        store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
+        book = BuildBook(settings.build_cache)
+        resolver = Resolver(http=git_http, access=git_access, scope=scope)
+        images = _image_service(
+            settings=settings,
+            runtimes=runtimes,
+            engine=engine,
+            resolver=resolver,
+            access=git_access,
+            book=book,
+            scope=scope,
+        )
+        bridge = Bridge()
+        provisioner = Provisioner(
+            database=database,
+            workspaces=store,
+            tokens=tokens,
+            events=events,
+            images=images,
+            engine=engine,
+            instance=instance,
+            settings=settings,
+            expose=bridge.announce,
+        )
+        reconciler = Reconciler(
+            database=database,
+            workspaces=store,
+            events=events,
+            engine=engine,
+            provisioner=provisioner,
+            instance=instance,
+            scope=scope,
+        )
+        await _look_once(engine, bridge, reconciler)
+        reconciler.start()
+        yield Services(
+            settings=settings,
+            instance=instance,
+            owner_token=directory.owner_token(),
+            database=database,
+            engine=engine,
+            bridge=bridge,
+            runtimes=runtimes,
+            images=images,
+            builds=book,
+            workspaces=WorkspaceService(
+                database=database, workspaces=store, tokens=tokens, events=events, wake=reconciler.wake
+            ),
+            store=store,
+            tokens=tokens,
+            registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
+            proxy=AgentProxy(database=database, workspaces=store, http=agents_http),
+        )
+
+
+def _image_service(
+    *,
+    settings: Settings,
+    runtimes: Runtimes,
+    engine: Engine,
+    resolver: Resolver,
+    access: GitAccess,
+    book: BuildBook,
+    scope: TaskScope,
+) -> ImageService:
+    cache = settings.build_cache
+    checkouts = CheckoutStore(cache=cache, access=access, resolver=resolver)
+    builds = LocalBuilds(
+        engine=engine,
+        choose_builder=_chosen_once(settings, engine),
+        checkouts=checkouts,
+        book=book,
+        locks=cache / "locks",
+        limits=BuildLimits(concurrency=settings.build_concurrency, seconds=settings.build_max_seconds),
+        scope=scope,
+    )
+    return ImageService(
+        source=image_source(settings),
+        runtimes=runtimes,
+        engine=engine,
+        resolver=resolver,
+        checkouts=checkouts,
+        builds=builds,
+    )
+
+
+def _chosen_once(settings: Settings, engine: Engine) -> Callable[[], Awaitable[ImageBuilder]]:
+    """The builder, chosen when the first build needs one: a server that only looks up needs no docker CLI."""
+    choosing = asyncio.Lock()
+    chosen: ImageBuilder | None = None
+
+    async def choose() -> ImageBuilder:
+        nonlocal chosen
+        async with choosing:
+            if chosen is None:
+                state = settings.build_cache / "buildx"
+                chosen = await ImageBuilder.choose(settings.passed_on, engine.address, state)
+                log.info("local-build: builder chosen", builder=chosen.description)
+            return chosen
+
+    return choose
+
+
+async def _look_once(engine: Engine, bridge: Bridge, reconciler: Reconciler) -> None:
+    """Before the server listens: make the network, and compare rows with containers. The engine may be away."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+            try:
+                await bridge.announce(await engine.ensure_network(names.NETWORK))
+            except WorkspaceServerError as error:
+                log.warning("the engine is away; wishes wait", code=error.code, error=error.message, hint=error.hint)
+                return
+            await reconciler.observe()

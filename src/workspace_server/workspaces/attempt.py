@@ -1,0 +1,85 @@
+"""One generation of a workspace on its way: what it reaches is written to the row for as long as it still counts."""
+
+from typing import Any
+
+from workspace_server.db import Database, WorkspaceStore
+from workspace_server.errors import WorkspaceServerError
+from workspace_server.events import EventLog
+from workspace_server.model.event import Event, EventType
+from workspace_server.model.workspace import Failure, ImageOnRow, Phase, Workspace, WorkspaceStatus
+from workspace_server.workspaces.progress import Phases
+
+
+class SupersededError(Exception):
+    """A signal to stop: the row was removed, or a newer generation began."""
+
+
+class Attempt:
+    """Writes the progress of one provisioning. Every write is fenced by the generation."""
+
+    def __init__(
+        self, workspace: Workspace, source: str, database: Database, store: WorkspaceStore, events: EventLog
+    ) -> None:
+        self.workspace = workspace
+        self._phases = Phases(workspace.phases)
+        self._image = workspace.image or ImageOnRow(source=source)
+        self._database = database
+        self._store = store
+        self._events = events
+
+    async def enter(self, phase: Phase, **changes: Any) -> None:
+        """Begin a phase and write it, with other ``changes`` of the row. Raises SupersededError."""
+        self._phases.enter(phase)
+        await self._write(**changes)
+
+    async def finish(self) -> None:
+        """The last phase is done."""
+        self._phases.finish()
+        await self._write()
+
+    async def note_build(self, build: str) -> None:
+        """The image waits for this build."""
+        await self.note_image(ImageOnRow(source=self._image.source, build=build))
+
+    async def note_image(self, image: ImageOnRow) -> None:
+        """What is known of the image by now."""
+        self._image = image
+        await self._write(image=image)
+
+    async def fail(self, error: WorkspaceServerError) -> None:
+        """The provisioning failed for good: status, words and event in one transaction."""
+        self._phases.fail()
+        async with self._database.write() as tx:
+            failed = await self._store.move(
+                tx,
+                self.workspace.id,
+                WorkspaceStatus.FAILED,
+                leaving=WorkspaceStatus.PROVISIONING,
+                generation=self.workspace.generation,
+                phases=self._phases.as_json(),
+                **_words(error),
+            )
+            if failed is not None:
+                await self._events.record(
+                    tx,
+                    Event(type=EventType.PROVISION_FAILED, workspace_id=self.workspace.id, payload=error.as_dict()),
+                )
+
+    async def wait_for_better_times(self, error: WorkspaceServerError) -> None:
+        """What we depend on is away: the wish stays, and the row says what it waits for."""
+        self._phases.fail()
+        await self._write(**_words(error))
+
+    async def _write(self, **changes: Any) -> None:
+        async with self._database.write() as tx:
+            row = await self._store.progress(
+                tx, self.workspace.id, self.workspace.generation, phases=self._phases.as_json(), **changes
+            )
+        if row is None:
+            raise SupersededError
+        self.workspace = row
+
+
+def _words(error: WorkspaceServerError) -> dict[str, Any]:
+    failure = Failure(code=error.code, message=error.message, hint=error.hint)
+    return {"failure": failure, "last_sample_error": str(error)}

@@ -1,0 +1,40 @@
+"""The workspace network as this machine sees it.
+
+Where the network's bridge is a device of this machine, containers come in through it and never from loopback. Only
+then can a listener of their own be bound to it, and loopback be trusted to be a person.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from workspace_server.model.container import NetworkInfo
+
+_DEVICES = Path("/sys/class/net")
+
+
+class Bridge:
+    """Knows the present network, and tells its one follower when another takes its place."""
+
+    def __init__(self) -> None:
+        self.network: NetworkInfo | None = None
+        self._follower: Callable[[NetworkInfo], Awaitable[None]] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the network's bridge is a device of this machine."""
+        return self.network is not None and (_DEVICES / self.network.device).exists()
+
+    async def announce(self, network: NetworkInfo) -> None:
+        """The network is this one; returns when containers on it can reach this server."""
+        if network != self.network:
+            self.network = network
+            await self._tell()
+
+    async def follow(self, follower: Callable[[NetworkInfo], Awaitable[None]]) -> None:
+        """Call ``follower`` with the present network, if it is here, and with each that replaces it."""
+        self._follower = follower
+        await self._tell()
+
+    async def _tell(self) -> None:
+        if self._follower is not None and self.network is not None and self.is_here:
+            await self._follower(self.network)

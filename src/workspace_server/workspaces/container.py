@@ -1,0 +1,60 @@
+"""From a workspace and an image to the container that is asked for. Pure."""
+
+from workspace_server.images import EnsuredImage
+from workspace_server.model import names
+from workspace_server.model.container import ContainerSpec, Limits, Mount, NetworkInfo
+from workspace_server.model.workspace import Workspace
+from workspace_server.settings import Settings
+from workspace_server.workspaces.environment import CONFIG_PATH, environment
+
+SESSION_RUNTIME = "claude-code"
+
+
+def volume_names(workspace: Workspace) -> list[str]:
+    """The named volumes of a workspace."""
+    volumes = [names.config_volume(workspace.id), names.workspace_volume(workspace.id)]
+    if workspace.runtime == SESSION_RUNTIME:
+        volumes.append(names.session_volume(workspace.id))
+    return volumes
+
+
+def container_spec(
+    workspace: Workspace, image: EnsuredImage, network: NetworkInfo, instance: str, settings: Settings
+) -> ContainerSpec:
+    """The container of a workspace's present generation."""
+    mounts = [
+        Mount(source=names.config_volume(workspace.id), target=CONFIG_PATH),
+        Mount(source=names.workspace_volume(workspace.id), target="/workspace"),
+    ]
+    if workspace.runtime == SESSION_RUNTIME:
+        mounts.append(Mount(source=names.session_volume(workspace.id), target="/root/.claude/sessions"))
+    return ContainerSpec(
+        name=names.container_name(workspace.id),
+        image_id=image.id,
+        platform=image.platform,
+        labels={
+            **names.workspace_labels(instance, workspace.id),
+            names.GENERATION: str(workspace.generation),
+            **({names.BUILD_ID: image.build_id} if image.build_id else {}),
+        },
+        mounts=mounts,
+        network=names.NETWORK,
+        host_gateway=network.gateway,
+        limits=tier_limits(workspace.tier, settings),
+        tier=workspace.tier,
+        restart_policy=settings.restart_policy,
+        environment=environment(workspace, settings.agents_url),
+    )
+
+
+def tier_limits(tier: int, settings: Settings) -> Limits:
+    """What a container of a tier may use; tier 1 is bounded by having nothing but its configuration."""
+    match tier:
+        case 1:
+            return Limits()
+        case 3:
+            return Limits(memory_mib=settings.tier3_memory_mb, cpu_shares=settings.tier3_cpu_shares)
+        case 4:
+            return Limits(memory_mib=settings.tier4_memory_mb, cpu_shares=settings.tier4_cpu_shares)
+        case _:
+            return Limits(memory_mib=settings.tier2_memory_mb, cpu_shares=settings.tier2_cpu_shares)

@@ -1,0 +1,92 @@
+"""What a workspace's container is told: its environment and its files under ``/configs``. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from workspace_server.errors import TemplateError
+from workspace_server.model.container import ContainerFile
+from workspace_server.model.workspace import Workspace
+
+CONFIG_PATH = "/configs"
+_AGENT_DOMAIN = "agents.moleculesai.app"
+_NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
+
+
+def environment(workspace: Workspace, platform_url: str) -> Mapping[str, str]:
+    """The environment of a workspace's container."""
+    slug = re.sub(r"[^a-z0-9]+", "-", workspace.name.lower()).strip("-")
+    author = f"Molecule AI {workspace.name}"
+    email = f"{slug or workspace.id}@{_AGENT_DOMAIN}"
+    optional = {
+        "MOLECULE_AGENT_ROLE": workspace.role,
+        "HERMES_DEFAULT_MODEL": workspace.model if workspace.runtime == "hermes" else None,
+    }
+    return {
+        "GIT_AUTHOR_NAME": author,
+        "GIT_AUTHOR_EMAIL": email,
+        "GIT_COMMITTER_NAME": author,
+        "GIT_COMMITTER_EMAIL": email,
+        "PLUGINS_DIR": "/plugins",
+        "PYTHONPATH": "/app",
+        **{name: value for name, value in optional.items() if value},
+        "WORKSPACE_ID": workspace.id,
+        "WORKSPACE_CONFIG_PATH": CONFIG_PATH,
+        "PLATFORM_URL": platform_url,
+        "MOLECULE_URL": platform_url,
+        "TIER": str(workspace.tier),
+    }
+
+
+def config_files(workspace: Workspace, template_config: bytes | None, token: str) -> list[ContainerFile]:
+    """``config.yaml`` and the agent's token. Raises TemplateError when the template's config.yaml is no mapping."""
+    return [
+        ContainerFile(path=f"{CONFIG_PATH}/config.yaml", content=_config(workspace, template_config)),
+        ContainerFile(path=f"{CONFIG_PATH}/.auth_token", content=token.encode(), mode=0o600),
+    ]
+
+
+def _config(workspace: Workspace, template_config: bytes | None) -> bytes:
+    """The template's config.yaml with the workspace's own name, tier, role and model; without one, a generated one."""
+    config = _generated(workspace) if template_config is None else _parsed(workspace, template_config)
+    config |= {"name": workspace.name, "tier": workspace.tier, "runtime": workspace.runtime}
+    if workspace.role:
+        config["description"] = workspace.role
+    if workspace.model:
+        config["model"] = workspace.model
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
+def _parsed(workspace: Workspace, template_config: bytes) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(template_config)
+    except yaml.YAMLError as error:
+        raise _malformed(workspace, "is not valid YAML") from error
+    if not isinstance(config, dict):
+        raise _malformed(workspace, "is not a mapping")
+    return config
+
+
+def _generated(workspace: Workspace) -> dict[str, Any]:
+    model = "sonnet" if workspace.runtime == "claude-code" else "anthropic:claude-opus-4-7"
+    config: dict[str, Any] = {
+        "name": workspace.name,
+        "description": workspace.role or "",
+        "version": "1.0.0",
+        "tier": workspace.tier,
+        "runtime": workspace.runtime,
+        "model": model,
+    }
+    if workspace.runtime not in _NO_TIMEOUT_KEY:
+        config["runtime_config"] = {"timeout": 0}
+    return config
+
+
+def _malformed(workspace: Workspace, what: str) -> TemplateError:
+    return TemplateError(
+        f"config.yaml in the template of {workspace.runtime} {what}",
+        code="template_malformed",
+        hint="correct config.yaml in the template's repository and commit it",
+    )

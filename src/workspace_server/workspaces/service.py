@@ -1,0 +1,104 @@
+"""What people do with workspaces: each use case checks, writes the wish, and wakes the reconciler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from workspace_server.db import Database, TokenStore, WorkspaceStore
+from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError
+from workspace_server.events import EventLog
+from workspace_server.model.event import Event, EventType
+from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What a removal did: how many workspaces below the named one went with it."""
+
+    cascade_deleted: int
+    purged: bool
+
+
+class WorkspaceService:
+    """Create, read and remove workspaces."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        workspaces: WorkspaceStore,
+        tokens: TokenStore,
+        events: EventLog,
+        wake: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._workspaces = workspaces
+        self._tokens = tokens
+        self._events = events
+        self._wake = wake
+
+    async def create(self, spec: WorkspaceSpec) -> str:
+        """Record a workspace that wants to run, and return its id. Raises InvalidRequestError for an unknown parent."""
+        if spec.parent_id is not None:
+            parent = await self._workspaces.get(spec.parent_id)
+            if parent is None or parent.status is WorkspaceStatus.REMOVED:
+                raise InvalidRequestError(f"there is no parent workspace {spec.parent_id}", code="unknown_parent")
+        workspace_id = str(uuid4())
+        provisioning = Event(
+            type=EventType.PROVISIONING,
+            workspace_id=workspace_id,
+            payload={
+                "name": spec.name,
+                "tier": spec.tier,
+                "runtime": spec.runtime,
+                "parent_id": spec.parent_id,
+                "x": spec.x,
+                "y": spec.y,
+            },
+        )
+        async with self._database.write() as tx:
+            await self._workspaces.insert(tx, workspace_id, spec)
+            await self._events.record(tx, provisioning)
+        self._wake()
+        return workspace_id
+
+    async def get(self, workspace_id: str) -> Workspace:
+        """One workspace, removed ones included; raises NotFoundError."""
+        workspace = await self._workspaces.get(workspace_id)
+        if workspace is None:
+            raise NotFoundError("workspace not found", code="workspace_not_found")
+        return workspace
+
+    async def present(self) -> list[Workspace]:
+        """All workspaces that were not removed, oldest first."""
+        return await self._workspaces.present()
+
+    async def remove(self, workspace_id: str, *, confirmed: bool, purge: bool) -> Removal:
+        """Remove a workspace and all below it; unknown ones are removed already.
+
+        With ``purge`` their ``/workspace`` volumes and rows go, too. Raises ConflictError ``confirmation_required``
+        when there are children and nobody confirmed.
+        """
+        children = await self._workspaces.children(workspace_id)
+        if children and not confirmed:
+            raise ChildrenError(children)
+        async with self._database.write() as tx:
+            removed = await self._workspaces.remove(tx, workspace_id, purge=purge)
+            for identity in removed:
+                await self._tokens.revoke_all(tx, identity)
+                payload = {"cascade_deleted": len(removed) - 1} if identity == workspace_id else {}
+                await self._events.record(tx, Event(type=EventType.REMOVED, workspace_id=identity, payload=payload))
+        self._wake()
+        return Removal(cascade_deleted=len(set(removed) - {workspace_id}), purged=purge)
+
+
+class ChildrenError(ConflictError):
+    """A removal that would take children along and was not confirmed."""
+
+    def __init__(self, children: list[Workspace]) -> None:
+        super().__init__(
+            "this workspace has children that would be removed with it",
+            code="confirmation_required",
+            hint="repeat with ?confirm=true",
+        )
+        self.children = children
