@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
@@ -15,7 +15,7 @@ from workspace_server.concurrency import TaskScope
 from workspace_server.errors import SettingsError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings, runs_in_container
-from workspace_server.wiring import open_services
+from workspace_server.wiring import Services, open_services
 
 log = structlog.get_logger(__name__)
 
@@ -25,15 +25,22 @@ _BACKLOG = 2048
 
 async def serve(settings: Settings) -> None:
     """Run the server until SIGINT or SIGTERM. Raises SettingsError when it cannot listen."""
+    async with listening(settings):
+        await stop_signal()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[Services]:
+    """Open the services and accept connections until the block is left. Raises SettingsError when it cannot listen."""
     check_exposure(settings)
     with bound(settings) as sockets:
         async with open_services(settings) as services, TaskScope() as scope:
             app = create_app(services)
-            stopping = _stop_signal()
-            main = _Listener(app)
-            scope.start(main.serve(sockets), name="listener")
             gateway = GatewayListener(app, settings.port, scope)
             await services.bridge.follow(gateway.open_on)
+            main = _Listener(app)
+            scope.start(main.serve(sockets), name="listener")
             await main.ready.wait()
             log.info(
                 "listening",
@@ -42,10 +49,25 @@ async def serve(settings: Settings) -> None:
                 data=str(settings.data_dir),
                 docs=f"http://{_shown(sockets[0])}/docs",
             )
-            await stopping.wait()
-            log.info("stopping")
-            await gateway.close()
-            await main.stop()
+            try:
+                yield services
+            finally:
+                await gateway.close()
+                await main.stop()
+
+
+async def stop_signal() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    arrived = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -161,14 +183,6 @@ class _Listener(uvicorn.Server):
         """Stop accepting, let requests end, and return when that is done."""
         self.should_exit = True
         await self._ended.wait()
-
-
-def _stop_signal() -> asyncio.Event:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
 
 
 def _bind(host: str, port: int, *, device: str | None = None) -> socket.socket:

@@ -319,6 +319,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise _refusal(error) from None
 
 
+def current_environment() -> dict[str, str]:
+    """A copy of this process's environment, for a command that starts a server with other settings."""
+    return dict(os.environ)
+
+
 def _aliases() -> list[str]:
     return [field.alias for field in Settings.model_fields.values() if field.alias and "*" not in field.alias]
 

@@ -71,7 +71,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         enter = stack.enter_async_context
         directory = stack.enter_context(open_data_directory(settings.data_dir))
         database = await enter(open_database(directory.database))
-        instance = await installation_id(database, directory.instance)
+        instance = await installation_id(database, directory)
         address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
         engine = await enter(open_engine(address))
         agents_http = await enter(httpx.AsyncClient(trust_env=False))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.files import write_private
@@ -23,10 +24,17 @@ class DataDirectory:
         """The SQLite database."""
         return self.path / "molecule.db"
 
-    @property
-    def instance(self) -> Path:
-        """The mirror of the installation's id."""
-        return self.path / "instance"
+    def known_instance(self) -> str | None:
+        """The installation's id, as mirrored here; None before the first start."""
+        try:
+            return str(UUID((self.path / "instance").read_text().strip()))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def mirror_instance(self, instance: str) -> None:
+        """Keep the installation's id here as well as in the database."""
+        if self.known_instance() != instance:
+            write_private(self.path / "instance", instance + "\n")
 
     def owner_token(self) -> str:
         """The owner's token, made when it is first asked for; readable by this directory's user only."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
-from workspace_server.engine.programs import BuildTool, best_tool
+from workspace_server.engine.programs import BuildTool, best, survey
 from workspace_server.engine.progress import Decoder
 from workspace_server.engine.progress_classic import ClassicDecoder
 from workspace_server.engine.progress_plain import PlainDecoder
@@ -38,7 +38,7 @@ class ImageBuilder:
         # The address was resolved already: a context must not lead anywhere else.
         visible = {name: value for name, value in environment.items() if name != "DOCKER_CONTEXT"}
         visible |= {**address.cli_environment, "BUILDX_CONFIG": str(state_dir)}
-        return cls(await best_tool(visible, address), visible, state_dir)
+        return cls(best(await survey(visible, address)), visible, state_dir)
 
     @property
     def kind(self) -> BuilderKind:

@@ -52,7 +52,7 @@ def reaching(address: EngineAddress) -> Iterator[None]:
     """
     try:
         yield
-    except FOREIGN as error:
+    except (*FOREIGN, TypeError, LookupError) as error:  # the last two: JSON or HTML of some other server
         raise engine_unavailable(address, _cause_number(error)) from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from workspace_server.engine.connection import SLOW, Connection
 from workspace_server.engine.decode import network_info
-from workspace_server.errors import ConflictError, NotFoundError, UnavailableError
+from workspace_server.errors import ConflictError, ForbiddenError, NotFoundError, UnavailableError
 from workspace_server.model.container import NetworkInfo
 
 
@@ -40,6 +40,16 @@ class Networks:
         if not found:
             raise UnavailableError(f"the network {name} vanished while it was created", code="engine_error")
         return network_info(found[0])
+
+    async def remove_network(self, name: str) -> bool:
+        """Remove the network unless something uses it; whether it is gone."""
+        found = await self.network(name)
+        if found is not None:
+            try:
+                await self._remove(found.id, name)
+            except (ConflictError, ForbiddenError):
+                return False
+        return True
 
     async def _named(self, name: str) -> list[Mapping[str, Any]]:
         """The networks of that name, oldest first. The engine's own filter takes parts of names, too."""

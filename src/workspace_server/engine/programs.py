@@ -58,7 +58,7 @@ class BuildTool:
     @property
     def description(self) -> str:
         """For people: ``buildx 0.13.1``, ``docker 20.10.24 BuildKit``, ``docker 28.2.2 classic builder``."""
-        number = ".".join(map(str, self.version))
+        number = _dotted(self.version)
         match self.kind:
             case BuilderKind.BUILDX:
                 return f"buildx {number}"
@@ -68,44 +68,64 @@ class BuildTool:
                 return f"docker {number} classic builder"
 
 
-async def best_tool(environment: Mapping[str, str], address: EngineAddress) -> BuildTool:
-    """The best builder of the command lines on ``environment``'s PATH, which must lead to the engine at ``address``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What there is to choose from: command lines in the order of PATH, buildx plug-ins that run, and the engine."""
 
-    Raises UnavailableError ``tool_missing`` and ``engine_unavailable``.
+    clis: Sequence[DockerCli]
+    plugins: Sequence[tuple[Path, Version]]
+    reach: Reach
+
+
+async def survey(environment: Mapping[str, str], address: EngineAddress) -> Survey:
+    """Ask the engine at ``address``, and every docker command line on ``environment``'s PATH.
+
+    Raises UnavailableError ``engine_unavailable``, and DeadlineError.
     """
     deadline = Deadline(_PATIENCE)
     reach = await _ask_engine(address)
     paths = docker_programs(environment.get("PATH", ""))
-    found = [cli for cli in await asyncio.gather(*(_ask_cli(p, environment, deadline) for p in paths)) if cli]
-    plugins = list(dict.fromkeys(cli.buildx for cli in found if cli.buildx is not None))
+    clis = [cli for cli in await asyncio.gather(*(_ask_cli(path, environment, deadline) for path in paths)) if cli]
+    plugins = list(dict.fromkeys(cli.buildx for cli in clis if cli.buildx is not None))
     versions = await asyncio.gather(*(_buildx_version(plugin, environment, deadline) for plugin in plugins))
-    buildx = [(plugin, version) for plugin, version in zip(plugins, versions, strict=True) if version]
-    return choose(found, buildx, reach)
+    running = [(plugin, version) for plugin, version in zip(plugins, versions, strict=True) if version]
+    return Survey(clis=clis, plugins=running, reach=reach)
 
 
-def choose(clis: Sequence[DockerCli], buildx: Sequence[tuple[Path, Version]], reach: Reach) -> BuildTool:
-    """The first buildx, else the first command line with a BuildKit of its own, else the first one. Pure."""
-    for plugin, version in buildx:
-        return BuildTool(kind=BuilderKind.BUILDX, program=plugin, version=version, engine_platform=reach.platform)
-    usable = [cli for cli in clis if cli.api >= reach.oldest]
-    oldest, newest = _OWN_BUILDKIT
-    for kind, fitting in (
-        (
-            BuilderKind.BUILDKIT,
-            [cli for cli in usable if oldest <= cli.version < newest and reach.newest >= _ENGINE_BUILDKIT],
-        ),
-        (BuilderKind.CLASSIC, usable),
-    ):
-        for cli in fitting:
-            return BuildTool(kind=kind, program=cli.path, version=cli.version, engine_platform=reach.platform)
-    if clis:
-        spoken = ".".join(map(str, clis[0].api))
-        raise UnavailableError(
-            f"the docker command line {clis[0].path} is too old for the engine: it speaks the API up to {spoken} only",
-            code="tool_missing",
-            hint="install a newer one, or docker's buildx plug-in",
-        )
-    raise UnavailableError("no docker command line was found", code="tool_missing", hint=_INSTALL)
+def best(found: Survey) -> BuildTool:
+    """The first buildx, else the first command line with a BuildKit of its own, else the first one at all. Pure.
+
+    Raises UnavailableError ``tool_missing``.
+    """
+    for kind in BuilderKind:
+        for tool in tools(found, kind):
+            return tool
+    if not found.clis:
+        raise UnavailableError("no docker command line was found", code="tool_missing", hint=_INSTALL)
+    cli = found.clis[0]
+    raise UnavailableError(
+        f"{cli.path} is too old for the engine: it speaks the API up to {_dotted(cli.api)} only",
+        code="tool_missing",
+        hint="install a newer docker command line, or docker's buildx plug-in",
+    )
+
+
+def tools(found: Survey, kind: BuilderKind) -> list[BuildTool]:
+    """Every program that can build in this way, the first on PATH first. Pure."""
+    reach = found.reach
+    usable = fitting = [(cli.path, cli.version) for cli in found.clis if cli.api >= reach.oldest]
+    match kind:
+        case BuilderKind.BUILDX:
+            fitting = list(found.plugins)
+        case BuilderKind.BUILDKIT:
+            oldest, too_new = _OWN_BUILDKIT
+            fitting = [each for each in usable if oldest <= each[1] < too_new and reach.newest >= _ENGINE_BUILDKIT]
+        case BuilderKind.CLASSIC:
+            pass
+    return [
+        BuildTool(kind=kind, program=program, version=version, engine_platform=reach.platform)
+        for program, version in fitting
+    ]
 
 
 def docker_programs(path: str) -> list[Path]:
@@ -119,6 +139,10 @@ def version_of(text: str) -> Version:
     """The first version number in ``text``; empty when there is none."""
     match = _NUMBER.search(text)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 async def _ask_engine(address: EngineAddress) -> Reach:

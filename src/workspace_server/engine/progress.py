@@ -18,7 +18,7 @@ from workspace_server.model.build import BuildStep
 
 TAIL_LINES = 50
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TERMINAL_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _STEP = re.compile(r"\[(?:(?P<stage>[^\]]*?) )?(?P<n>\d{1,6})/(?P<of>\d{1,6})\] (?P<name>.*)", re.DOTALL)
 
 
@@ -53,12 +53,7 @@ class Decoder(ABC):
     @property
     @abstractmethod
     def working(self) -> bool:
-        """Whether something began and did not end: when the client has ended, its engine went away."""
-
-    @property
-    @abstractmethod
-    def heard(self) -> bool:
-        """Whether the engine began to work at all: what fails before that is no fault of the Dockerfile."""
+        """Whether a step began and did not end. When the client has ended, its engine went away."""
 
     @property
     def tail(self) -> Sequence[str]:
@@ -67,7 +62,7 @@ class Decoder(ABC):
 
     def _write(self, text: str) -> None:
         self._tail.append(text)
-        self._on_text(text.encode())
+        self._on_text(text.encode(errors="replace"))
 
 
 class Numbering:
@@ -118,13 +113,13 @@ class VertexDecoder(Decoder):
 
     @property
     def working(self) -> bool:
-        """Whether a vertex began and did not end."""
-        return any(vertex.began and not vertex.ended for vertex in self._vertices.values())
+        """Whether a step began and did not end."""
+        return any(vertex.place and vertex.began and not vertex.ended for vertex in self._vertices.values())
 
-    @property
-    def heard(self) -> bool:
-        """Whether any vertex was told of."""
-        return bool(self._vertices)
+    def _note_client(self, text: str) -> None:
+        """Remember what the client says itself, its ``ERROR:`` rather than the hints that may follow it."""
+        if text.startswith("ERROR: ") or (text.strip() and not self.last_word.startswith("ERROR: ")):
+            self.last_word = text
 
     def _vertex(self, key: str, name: str) -> Vertex:
         """The vertex of that key, new or known. The first one of a stage makes the stage known."""
@@ -164,8 +159,8 @@ class VertexDecoder(Decoder):
 
 
 def readable(line: bytes) -> str:
-    """A line as text, without colours and the carriage returns of progress bars."""
-    return _COLOUR.sub("", line.decode(errors="replace")).rstrip("\r").rpartition("\r")[2]
+    """A line as text, without colours, cursor movements and the carriage returns of progress bars."""
+    return _TERMINAL_CONTROL.sub("", line.decode(errors="replace")).rstrip("\r").rpartition("\r")[2]
 
 
 def _present(step: BuildStep | None) -> list[BuildStep]:

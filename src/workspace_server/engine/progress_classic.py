@@ -12,8 +12,7 @@ from workspace_server.model.build import BuildStep
 _STEP = re.compile(r"Step (?P<n>\d{1,6})/(?P<of>\d{1,6}) : (?P<name>.*)", re.DOTALL)
 _CACHED = " ---> Using cache"
 _COMMAND = re.compile(r"The command '.*' returned a non-zero code: \d+", re.DOTALL)
-_CONTEXT = "Sending build context "
-_CLIENT = ("DEPRECATED:", "            ", _CONTEXT, "Removing intermediate container ", " ---> ")
+_CLIENT = ("DEPRECATED:", "            ", "Sending build context ", "Removing intermediate container ", " ---> ")
 
 
 class ClassicDecoder(Decoder):
@@ -30,23 +29,16 @@ class ClassicDecoder(Decoder):
         self._current: BuildStep | None = None
         self._step_tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._command_failed = False
-        self._heard = False
 
     @property
     def working(self) -> bool:
         """Whether a step began and did not end."""
         return self._current is not None
 
-    @property
-    def heard(self) -> bool:
-        """Whether the context was sent."""
-        return self._heard
-
     def feed(self, line: bytes) -> list[BuildStep]:
         """Take one line. It is already a line for people, but for the colours."""
         text = readable(line)
         self._write(text)
-        self._heard = self._heard or text.startswith(_CONTEXT)
         if (match := _STEP.fullmatch(text)) is not None and self._is_next(int(match["n"]), int(match["of"])):
             steps = self._ended()
             self._current = BuildStep(n=int(match["n"]), of=int(match["of"]), name=match["name"])

@@ -45,8 +45,3 @@ class PlainDecoder(VertexDecoder):
             return self._end(vertex, error=text.removeprefix("ERROR: "))
         vertex.ended = vertex.ended or text == "CANCELED"
         return []
-
-    def _note_client(self, text: str) -> None:
-        # Frames around a repetition of the failed step's last lines: "------", " > [2/4] RUN …:".
-        if text.strip() and not text.startswith((" ", "---")):
-            self.last_word = text

@@ -47,8 +47,7 @@ class RawJsonDecoder(VertexDecoder):
         text = readable(line)
         self._shown = 0
         self._write(text)
-        if text.strip():
-            self.last_word = text
+        self._note_client(text)
 
     def _message(self, message: Mapping[str, Any]) -> list[BuildStep]:
         steps: list[BuildStep] = []
@@ -152,7 +151,8 @@ def _items(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def _text(data: Mapping[str, Any], key: str) -> str:
     value = data.get(key)
-    return value if isinstance(value, str) else ""
+    # JSON can spell half a surrogate pair, which is no text that could be written anywhere.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _time(data: Mapping[str, Any], key: str) -> str:

@@ -15,6 +15,7 @@ _EXIT_CODE = re.compile(r"(?:exit code|returned a non-zero code): (\d{1,3})$")
 _IMAGE_LOOKUPS = (
     re.compile(r"\[internal\] load metadata for (?P<image>\S+)"),
     re.compile(r"resolve image config for (?:docker-image://)?(?P<image>\S+)"),
+    re.compile(r"\[auth\] (?P<image>[^\s:]+):\S* token for .*"),
     re.compile(r"(?:docker-image://)(?P<image>\S+)"),
     re.compile(r"(?:\[[^\]]*\] )?FROM (?:--platform=\S+ )?(?P<image>\S+)(?: AS \S+)?", re.IGNORECASE),
 )
@@ -62,21 +63,28 @@ def _fault(decoder: Decoder, trouble: Trouble | None, text: str, ending: Ending)
     ran = _EXIT_CODE.search(text) is not None
     if no_space(text) or (ran and any(no_space(line) for line in decoder.tail)):
         return BuildFault.NO_SPACE, None
-    if ran and ending.foreign_platform and _is_foreign_program(text, decoder):
-        return BuildFault.PLATFORM, None
     if ran:
-        return BuildFault.STEP, None
-    if ending.returncode < 0 or _engine_gone(text) or _nobody_failed(decoder):
+        foreign = ending.foreign_platform and _is_foreign_program(text, decoder)
+        return BuildFault.PLATFORM if foreign else BuildFault.STEP, None
+    if ending.returncode < 0 or _engine_gone(text):
         return BuildFault.ENGINE, None
-    if trouble is not None and (image := _image_of(trouble.name)) is not None:
+    if trouble is None:
+        return BuildFault.STEP if _refused(text) and not decoder.working else BuildFault.ENGINE, None
+    return _fault_of(trouble)
+
+
+def _fault_of(trouble: Trouble) -> tuple[BuildFault, str | None]:
+    image = _image_of(trouble.name)
+    if image is not None:
         return BuildFault.BASE_IMAGE, image
-    # Nothing failed but the whole: the builder refused the Dockerfile before its first step.
-    return BuildFault.STEP, None
+    # What is neither an instruction nor done to read the template is the engine's own: exporting, mostly.
+    of_template = trouble.step is not None or trouble.name.startswith("[internal]")
+    return BuildFault.STEP if of_template else BuildFault.ENGINE, None
 
 
-def _nobody_failed(decoder: Decoder) -> bool:
-    """Whether the client gave up in the middle of the work, or before it began."""
-    return decoder.trouble is None and (decoder.working or not decoder.heard)
+def _refused(text: str) -> bool:
+    """Whether the builder refused the Dockerfile before its first step: then nothing has failed but the whole."""
+    return "failed to solve" in text or text.startswith("Error response from daemon: ")
 
 
 def _is_foreign_program(text: str, decoder: Decoder) -> bool:

@@ -28,7 +28,7 @@ from workspace_server.git.faults import (
     complaint_of,
     malformed,
 )
-from workspace_server.git.folders import READY, discard, locked, new_staging, prepare, publish, sweep
+from workspace_server.git.folders import discard, is_published, locked, new_staging, prepare, publish, sweep
 from workspace_server.git.resolve import Resolver, is_pinned
 from workspace_server.git.store import ObjectStore, StoreDamagedError
 from workspace_server.git.tree import Tree, UnusableTreeError, difference
@@ -70,10 +70,6 @@ class _Work:
     @property
     def place(self) -> Path:
         return self.folder / self.commit
-
-    @property
-    def ready(self) -> Path:
-        return self.place / READY
 
     @property
     def checkout(self) -> Checkout:
@@ -133,7 +129,7 @@ class CheckoutStore:
             tree = await work.store.tree(work.commit)
         except UnusableTreeError as error:
             raise malformed(work.template, work.commit, str(error)) from error
-        if work.ready.is_file():
+        if is_published(work.place):
             edited = await asyncio.to_thread(difference, work.checkout.path, tree)
             if edited is None:
                 return work.checkout

@@ -61,6 +61,11 @@ def publish(staging: Path, place: Path) -> None:
     (place / READY).touch(mode=0o600)
 
 
+def is_published(place: Path) -> bool:
+    """Whether something was published there to its end. A link would lead out of the cache."""
+    return not place.is_symlink() and (place / READY).is_file()
+
+
 async def sweep(folder: Path) -> None:
     """Remove what interrupted work left. Under the lock."""
     for left in _left(folder, _STAGING):

@@ -15,8 +15,9 @@ _LENGTH = re.compile(rb"[0-9a-fA-F]{4}")
 _SERVICE = re.compile(rb"# service=git-upload-pack\n?")
 _LINE = re.compile(rb"([0-9a-f]{64}|[0-9a-f]{40}) ([^\0\n]+)(?:\0([^\0\n]*))?\n?")
 _SHALLOW = re.compile(rb"shallow [0-9a-f]+\n?")
-_NO_REFS = "capabilities^{}"  # the name in the only line of an empty repository
+_NO_REFS = "capabilities^{}"  # the name in the only line of an empty repository, if it has a line at all
 _LARGEST = 65520  # git's own limit of a packet, its length's four digits included
+_SERVICE_LENGTH = 30  # so that text that begins with four hex digits is not waited for
 
 
 class RefsError(ValueError):
@@ -60,7 +61,7 @@ class RefsParser:
         data = self._pending + data
         start = 0
         while len(data) - start >= 4:  # noqa: PLR2004 - the digits of a length
-            size = _packet_size(data[start : start + 4])
+            size = _packet_size(data[start : start + 4], _LARGEST if self._announced else _SERVICE_LENGTH)
             if len(data) - start < size:
                 break
             yield data[start + 4 : start + size] if size else None
@@ -75,8 +76,6 @@ class RefsParser:
             return None
         if packet is None:
             self.ended = True
-            if not self._id_length:
-                raise RefsError("the list has no line, not even that of an empty repository")
             return None
         if packet.startswith(b"ERR "):
             raise RefsError("the host reports an error of its own")
@@ -147,11 +146,11 @@ class Search:
         return None
 
 
-def _packet_size(digits: bytes) -> int:
+def _packet_size(digits: bytes, largest: int) -> int:
     """The length of a packet, its own four digits included; 0 for a flush."""
     if not _LENGTH.fullmatch(digits):
         raise RefsError("a packet does not begin with its length")
     size = int(digits, 16)
-    if 0 < size < 4 or size > _LARGEST:  # noqa: PLR2004 - 1 to 3 mark things that protocol v0 does not have
+    if 0 < size < 4 or size > largest:  # noqa: PLR2004 - 1 to 3 mark things that protocol v0 does not have
         raise RefsError("a packet has a length that does not exist")
     return size

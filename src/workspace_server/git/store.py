@@ -40,7 +40,9 @@ class ObjectStore:
     deadline: Deadline
 
     async def open(self, object_format: str) -> None:
-        """Make it ready for work: made when missing, rid of what a killed git left behind."""
+        """Make it ready for work: made when missing, rid of what a killed git left behind. Raises StoreDamagedError."""
+        if self.directory.is_symlink():
+            raise StoreDamagedError("a link lies in its place")  # it would lead out of the cache
         if not (self.directory / "HEAD").is_file():
             self.directory.mkdir(mode=0o700, exist_ok=True)
             created = await self._git("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
