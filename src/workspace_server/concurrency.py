@@ -40,10 +40,13 @@ class Deadline:
     @asynccontextmanager
     async def limit(self, operation: str) -> AsyncIterator[None]:
         """Run the block until the deadline; raises DeadlineError naming ``operation`` when time is up."""
+        clock = asyncio.timeout_at(self._at)
         try:
-            async with asyncio.timeout_at(self._at):
+            async with clock:
                 yield
         except TimeoutError as error:
+            if not clock.expired():
+                raise  # somebody else's: a connection's, an inner clock's
             raise DeadlineError(f"{operation} took longer than {self._seconds:g} s") from error
 
 
@@ -111,7 +114,8 @@ class SingleFlight(Generic[K, V]):
             flight = self._flights[key] = asyncio.get_running_loop().create_future()
             # Whoever waits gets the error; with nobody waiting it is not "never retrieved".
             flight.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._scope.start(self._fly(key, work, flight), name=f"single-flight {key}")
+            task = self._scope.start(self._fly(key, work, flight), name=f"single-flight {key}")
+            task.add_done_callback(lambda _: self._abandon(key, flight))
         return flight
 
     async def do(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
@@ -129,6 +133,12 @@ class SingleFlight(Generic[K, V]):
         else:
             flight.set_result(result)
         finally:
+            del self._flights[key]
+
+    def _abandon(self, key: K, flight: asyncio.Future[V]) -> None:
+        """A task that was cancelled before its first step could not say so itself."""
+        if not flight.done():
+            flight.cancel()
             del self._flights[key]
 
 

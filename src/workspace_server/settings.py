@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    SkipValidation,
     ValidationError,
     model_validator,
 )
@@ -34,6 +35,8 @@ RUNTIME_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
+# Where a refused URL may hold a secret: before its host, and in its query.
+_SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).*", re.DOTALL)
 
 # What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
 # trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
@@ -42,7 +45,6 @@ _PASSED_ON = re.compile(
     r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
     r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
 )
-
 
 # The inode numbers that the kernel gives to its first namespaces (include/linux/proc_ns.h).
 _FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
@@ -264,7 +266,7 @@ class Settings(BaseModel):
     org_id: Annotated[str | None, Blankable] = Field(
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
-    passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
+    passed_on: SkipValidation[Mapping[str, str]] = Field(repr=False, exclude=True)
 
     @model_validator(mode="after")
     def _hang_together(self) -> Self:
@@ -303,9 +305,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Parse the environment; raises SettingsError that names every wrong variable, its value and an example."""
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {alias: environ[alias] for alias in _aliases() if alias in environ}
-    values.setdefault("MOLECULE_DATA_DIR", _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule")
+    data = _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
     cache = _user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
-    values["MOLECULE_LOCAL_BUILD_CACHE"] = values.get("MOLECULE_LOCAL_BUILD_CACHE") or cache
+    for variable, default in (("MOLECULE_DATA_DIR", data), ("MOLECULE_LOCAL_BUILD_CACHE", cache)):
+        values[variable] = _unset_when_blank(values.get(variable)) or default
     for family in ("MOLECULE_TEMPLATE_REPO_", "MOLECULE_TEMPLATE_REF_"):
         values[f"{family}*"] = {
             name.removeprefix(family).lower().replace("_", "-"): value
@@ -343,7 +346,8 @@ def _refusal(error: ValidationError) -> SettingsError:
         if field is None:
             sentences.append(reason)
             continue
-        shown = "***" if field.annotation is SecretStr | None else repr(str(problem["input"]))
+        secret = field.annotation == SecretStr | None
+        shown = "***" if secret else repr(_SECRET_PARTS.sub("***", str(problem["input"])))
         sentences.append(f"{variable}={shown} {reason}")
         examples.append(f"for example {variable}={(field.examples or [''])[0]}")
     return SettingsError("; ".join(sentences), hint="; ".join(examples))

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import httpx
 import structlog
 
-from workspace_server.agents import AgentProxy, AgentRegistry
+from workspace_server.agents import AgentProxy, AgentRegistry, open_agents_client
 from workspace_server.concurrency import Deadline, TaskScope
 from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.directory import open_data_directory
@@ -74,7 +73,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         instance = await installation_id(database, directory)
         address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
         engine = await enter(open_engine(address))
-        agents_http = await enter(httpx.AsyncClient(trust_env=False))
+        agents_http = await enter(open_agents_client())
         git_access = GitAccess.from_settings(settings)
         git_http = await enter(open_http_client(git_access))
         # Entered after what its tasks use, so that they have ended before any of it is closed.

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictStr
 from starlette.responses import Response
 
 from workspace_server.agents import Heartbeat
 from workspace_server.api.access import Caller, CallerKind, identify, services
-from workspace_server.api.wire import JsonAnswer, body_schema, json_body
+from workspace_server.api.wire import JsonAnswer, Number, Whole, body_schema, json_body
 from workspace_server.errors import AuthError
 
 router = APIRouter(prefix="/registry", tags=["agents"])
@@ -19,19 +19,19 @@ class Register(BaseModel):
 
     id: StrictStr = Field(min_length=1, description="Its workspace.")
     url: StrictStr = Field(min_length=1, description="Where it listens, as it sees itself.")
-    agent_card: Any = Field(None, description="Its A2A agent card.")
+    agent_card: Any = Field(description="Its A2A agent card; may be null.")
 
 
 class Beat(BaseModel):
     """An agent that is alive."""
 
     workspace_id: StrictStr = Field(min_length=1, description="Its workspace.")
-    error_rate: float = Field(0.0, description="Share of failed tasks, 0 to 1; 0.5 and more is `degraded`.")
+    error_rate: Number = Field(0.0, description="Share of failed tasks, 0 to 1; 0.5 and more is `degraded`.")
     sample_error: StrictStr = Field("", description="Its last error.")
-    active_tasks: StrictInt = Field(0, description="Tasks it works on.")
-    uptime_seconds: StrictInt = Field(0, description="Seconds since it started.")
+    active_tasks: Whole = Field(0, description="Tasks it works on.")
+    uptime_seconds: Whole = Field(0, description="Seconds since it started.")
     current_task: StrictStr = Field("", description="What it works on.")
-    monthly_spend: StrictInt = Field(0, description="US cents this month; 0 says nothing.")
+    monthly_spend: Whole = Field(0, description="US cents this month; 0 says nothing.")
     runtime_state: StrictStr = Field("", description="`wedged` when it cannot work any more.")
 
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
 from workspace_server.errors import InvalidRequestError
@@ -15,6 +15,11 @@ from workspace_server.errors import InvalidRequestError
 Body = TypeVar("Body", bound=BaseModel)
 
 LARGEST_BODY = 1024 * 1024
+
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+"""A whole number of a body, as large as databases keep; no text, no fraction."""
+Number = Annotated[float, Field(strict=True)]
+"""A number of a body, whole or not; no text."""
 
 
 class JsonAnswer(Response):
@@ -66,6 +71,8 @@ def json_body(model: type[Body], complaint: str) -> Callable[[Request], Awaitabl
     async def read(request: Request) -> Body:
         try:
             given = json.loads(await read_body(request))
+            # Python reads more than JSON can say: NaN, infinities, halves of characters. They would not get out again.
+            json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
             if not isinstance(given, dict):
                 raise InvalidRequestError(complaint, hint="the body must be a JSON object")
             return model.model_validate(_known(model, given))
@@ -85,5 +92,16 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _known(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``model`` in ``given`` under their own names. Null is absent, but for a field that may be any JSON."""
     names = {name.lower(): name for name in model.model_fields}
-    return {names[key.lower()]: value for key, value in given.items() if key.lower() in names and value is not None}
+    known: dict[str, Any] = {}
+    for key, value in given.items():
+        name = names.get(key.lower())
+        if name is None:
+            continue
+        kind = model.model_fields[name].annotation
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            known[name] = _known(kind, value)
+        elif value is not None or kind is Any:
+            known[name] = value
+    return known

@@ -4,12 +4,12 @@ from typing import Annotated, Any, assert_never
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
-from workspace_server.api.wire import JsonAnswer, body_schema, json_body, read_body
+from workspace_server.api.wire import JsonAnswer, Number, Whole, body_schema, json_body, read_body
 from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError, NotFoundError
 from workspace_server.images import BuildRecord, LocalBuildSource, RegistrySource
 from workspace_server.model.workspace import Workspace, WorkspaceSpec
@@ -26,8 +26,8 @@ _RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
 class Canvas(BaseModel):
     """Where a workspace is drawn."""
 
-    x: float = 0.0
-    y: float = 0.0
+    x: Number = 0.0
+    y: Number = 0.0
 
 
 class CreateWorkspace(BaseModel):
@@ -41,10 +41,10 @@ class CreateWorkspace(BaseModel):
     )
     role: StrictStr = Field("", description="What it is for; at most 1000 bytes.", examples=["answers questions"])
     model: StrictStr = Field("", description="Language model, when the runtime has one.", examples=["sonnet"])
-    tier: StrictInt = Field(0, description="1 sandboxed, 2 standard, 3 privileged, 4 full host; 0: the default.")
+    tier: Whole = Field(0, description="1 sandboxed, 2 standard, 3 privileged, 4 full host; 0: the default.")
     parent_id: StrictStr | None = Field(None, description="Workspace above it.")
-    budget_limit: StrictInt | None = Field(None, description="US cents a month.")
-    max_concurrent_tasks: StrictInt = Field(1, description="Tasks its agent may work on at once.")
+    budget_limit: Whole | None = Field(None, description="US cents a month.")
+    max_concurrent_tasks: Whole = Field(1, description="Tasks its agent may work on at once.")
     canvas: Canvas = Field(default_factory=Canvas, description="Where it is drawn.")
     template: Any = Field(None, description="Not supported yet.")
     external: Any = Field(None, description="Not supported yet.")

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,10 @@ class Transaction:
 class Database:
     """The open database. Readers never wait for the writer; writers queue up in this process."""
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine) -> None:
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, quick_writer: AsyncEngine) -> None:
         self._readers = readers
         self._writer = writer
+        self._quick_writer = quick_writer
         self._writing = asyncio.Lock()
 
     @asynccontextmanager
@@ -49,10 +50,15 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        """A transaction that holds the write lock from its start. Raises UnavailableError ``database_unavailable``."""
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """A transaction that holds the write lock from its start. Raises UnavailableError ``database_unavailable``.
+
+        What somebody was told must be ``durable``: it is on the disk when this returns. Without it, the newest such
+        transactions may be lost with the machine's power, never with this process alone: right for progress.
+        """
+        writer = self._writer if durable else self._quick_writer
         with translated():
-            async with self._writing, self._writer.begin() as connection:
+            async with self._writing, writer.begin() as connection:
                 transaction = Transaction(connection)
                 yield transaction
         transaction.committed()
@@ -69,18 +75,26 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 
     Raises SettingsError ``newer_schema`` for a database of a newer program, UnavailableError when it cannot be used.
     """
+    _make_private(path)
     readers = _engine(path, begin="BEGIN", pool_size=8)
     writer = _engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
+    quick_writer = _engine(path, begin="BEGIN IMMEDIATE", pool_size=1, synchronous="NORMAL")
     try:
         with translated():
             await migrate(writer)
-        yield Database(readers, writer)
+        yield Database(readers, writer, quick_writer)
     finally:
-        await readers.dispose()
-        await writer.dispose()
+        for engine in (readers, writer, quick_writer):
+            await engine.dispose()
 
 
-def _engine(path: Path, *, begin: str, pool_size: int) -> AsyncEngine:
+def _make_private(path: Path) -> None:
+    """Make the file, empty, when it is missing; SQLite gives its other files the mode of this one."""
+    with suppress(OSError):  # SQLite says what is wrong
+        path.touch(mode=0o600, exist_ok=False)
+
+
+def _engine(path: Path, *, begin: str, pool_size: int, synchronous: str = "FULL") -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
         pool_size=pool_size,
@@ -92,14 +106,18 @@ def _engine(path: Path, *, begin: str, pool_size: int) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        try:
+            for pragma in (
+                "journal_mode=WAL",
+                f"synchronous={synchronous}",
+                "foreign_keys=ON",
+                f"busy_timeout={BUSY_SECONDS * 1000}",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except sqlite3.Error:
+            connection.close()  # nobody else knows of it yet, and its thread would outlive the event loop
+            raise
 
     # With isolation_level None the driver starts no transactions of its own: ours begin the way that fits the engine.
     @sa.event.listens_for(engine.sync_engine, "begin")

@@ -39,12 +39,11 @@ class DataDirectory:
     def owner_token(self) -> str:
         """The owner's token, made when it is first asked for; readable by this directory's user only."""
         file = self.path / "owner_token"
-        try:
-            return file.read_text().strip()
-        except FileNotFoundError:
+        token = file.read_text().strip() if file.exists() else ""
+        if not token:
             token = secrets.token_urlsafe(32)
             write_private(file, token + "\n")
-            return token
+        return token
 
 
 @contextmanager

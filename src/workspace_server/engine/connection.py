@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +12,7 @@ import aiohttp
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
 from workspace_server.engine.faults import ENGINE_UNAVAILABLE, reaching, translated
-from workspace_server.errors import UnavailableError
+from workspace_server.errors import SettingsError, UnavailableError
 
 QUICK = 30.0
 """Seconds for a call that reads or changes the engine's own records."""
@@ -83,10 +83,10 @@ class Connection:
             raise
 
 
-async def json_lines(body: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:
+async def json_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
     """The objects of a stream, one a line, of any length."""
     pending = b""
-    async for chunk in body.iter_any():
+    async for chunk in chunks:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.strip():
@@ -97,7 +97,10 @@ async def json_lines(body: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]
 
 @asynccontextmanager
 async def open_connection(address: EngineAddress) -> AsyncIterator[Connection]:
-    """A connection to the engine. Nothing is sent yet, so the engine may be away."""
+    """A connection to the engine. Nothing is sent yet, so the engine may be away.
+
+    Raises SettingsError for certificates that cannot be used.
+    """
     # Followed logs and waits hold a connection each: a pool with a limit would run dry.
     connector: aiohttp.BaseConnector
     if address.local_socket:
@@ -112,8 +115,14 @@ async def open_connection(address: EngineAddress) -> AsyncIterator[Connection]:
 
 def _ssl_context(address: EngineAddress) -> ssl.SSLContext:
     assert address.tls is not None  # noqa: S101 - asked by the caller
-    context = ssl.create_default_context(cafile=str(address.tls / "ca.pem"))
-    context.load_cert_chain(address.tls / "cert.pem", address.tls / "key.pem")
+    try:
+        context = ssl.create_default_context(cafile=str(address.tls / "ca.pem"))
+        context.load_cert_chain(address.tls / "cert.pem", address.tls / "key.pem")
+    except OSError as error:  # also ssl.SSLError: a file that is no certificate
+        raise SettingsError(
+            f"the engine's certificates in {address.tls} cannot be used: {error.strerror or error}",
+            hint="ca.pem, cert.pem and key.pem must be there; unset DOCKER_TLS_VERIFY for an engine without TLS",
+        ) from error
     return context
 
 

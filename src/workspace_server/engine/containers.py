@@ -7,12 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Any
 
 from workspace_server.engine.connection import SLOW, Connection, label_filter
 from workspace_server.engine.decode import container_info, listed_container_info
 from workspace_server.engine.encode import container_config
-from workspace_server.errors import ConflictError, NotFoundError
+from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
+from workspace_server.model.names import INSTANCE, MANAGED
 
 _LOG_LIMIT = 1024 * 1024
 _FRAME_HEADER = 8
@@ -52,20 +54,37 @@ class Containers:
     async def copy_files(self, container_id: str, files: Sequence[ContainerFile]) -> None:
         """Put files into a container that has not started yet; they and their directories belong to uid 1000.
 
-        The files below one directory at the root (``/configs``) go in one archive. That directory must exist in the
-        container or be a mount; it is given to uid 1000 as well, and may be a mount of a read-only container.
-        Raises NotFoundError when the container or the directory does not exist.
+        That includes the topmost directory: ``/configs``, whose fresh volume belongs to root. Files for a container
+        with a read-only root must be for its mounts. Raises NotFoundError when the container does not exist.
         """
-        for root in sorted({PurePosixPath(file.path).parts[1] for file in files}):
-            below = [file for file in files if PurePosixPath(file.path).parts[1] == root]
-            await self._connection.call(
-                "PUT",
-                f"containers/{container_id}/archive",
-                operation=f"copy files to /{root} of the container {container_id[:12]}",
-                params={"path": f"/{root}"},
-                body=archive(f"/{root}", below),
-                limit=SLOW,
-            )
+        operation = f"copy files into the container {container_id[:12]}"
+        try:
+            await self._put(container_id, files, operation)
+        except (InvalidRequestError, UnavailableError):  # a read-only root is a 500 or a 403, depending on the engine
+            own = await self._connection.call("GET", f"containers/{container_id}/json", operation=operation)
+            if not own["HostConfig"]["ReadonlyRootfs"]:
+                raise
+            await self._carry(own, files, operation)
+
+    async def _put(self, container_id: str, files: Sequence[ContainerFile], operation: str) -> None:
+        path = f"containers/{container_id}/archive"
+        await self._connection.call(
+            "PUT", path, operation=operation, params={"path": "/"}, body=archive(files), limit=SLOW
+        )
+
+    async def _carry(self, own: Mapping[str, Any], files: Sequence[ContainerFile], operation: str) -> None:
+        """Copy into the mounts of a container with a read-only root, through another container that has them too.
+
+        The engine takes an archive for such a container only below a mount, and then leaves the mount's own directory
+        to root.
+        """
+        labels = {name: value for name, value in own["Config"]["Labels"].items() if name in (MANAGED, INSTANCE)}
+        body = {"Image": own["Image"], "Labels": labels, "HostConfig": {"Mounts": own["HostConfig"]["Mounts"]}}
+        carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
+        try:
+            await self._put(carrier["Id"], files, operation)
+        finally:
+            await self.remove_container(carrier["Id"])
 
     async def start(self, container_id: str) -> None:
         """Start a container; one that runs already stays as it is. Raises NotFoundError."""
@@ -139,13 +158,10 @@ class Containers:
         return int(ended["StatusCode"])
 
 
-def archive(root: str, files: Sequence[ContainerFile]) -> bytes:
-    """A tar of files below ``root`` and of the directories between, all of them uid and gid 1000's.
-
-    It begins with ``root`` itself: a fresh volume's top belongs to root, and the agent must be able to write there.
-    """
-    relative = {PurePosixPath(file.path).relative_to(root): file for file in files}
-    directories = {parent for path in relative for parent in path.parents}
+def archive(files: Sequence[ContainerFile]) -> bytes:
+    """A tar for ``/`` of files and of all directories above them, all of them uid and gid 1000's."""
+    relative = {PurePosixPath(file.path).relative_to("/"): file for file in files}
+    directories = {parent for path in relative for parent in path.parents if parent.parts}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for directory in sorted(directories):

@@ -84,7 +84,7 @@ class Events:
         stream = self._connection.stream("GET", "events", operation="listen to its events", params=params)
         async with stream as body:
             yield EngineEvent(action=EventAction.CONNECTED), None
-            async for message in json_lines(body):
+            async for message in json_lines(body.iter_any()):
                 event = _event(message)
                 if event is not None:
                     yield event, message["timeNano"]

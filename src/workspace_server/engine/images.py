@@ -100,7 +100,7 @@ class Images:
         async with self._connection.stream(
             "POST", "images/create", operation=f"pull the image {reference}", params=params
         ) as body:
-            async for message in json_lines(body):
+            async for message in json_lines(body.iter_any()):
                 if (detail := message.get("errorDetail")) is not None or "error" in message:
                     raise _stream_error(message, detail)
                 on_progress(_progress(message))

@@ -143,6 +143,8 @@ class CheckoutStore:
             exported = await work.store.export(work.commit, staging)
             wrong = await asyncio.to_thread(difference, exported, tree)
             if wrong is not None:
+                if not await work.store.is_sound():
+                    raise StoreDamagedError(wrong)
                 raise cache_unusable(self._cache, f"its file system does not keep what git writes: {wrong}")
             publish(staging, work.place)
         finally:

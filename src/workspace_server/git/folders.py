@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -39,15 +39,13 @@ async def locked(path: Path, deadline: Deadline, about: structlog.stdlib.BoundLo
     notice = asyncio.get_running_loop().call_later(
         NOTICE_SECONDS, about.info, "local-build: waiting for another checkout of this runtime"
     )
-    try:
-        async with deadline.limit("waiting for another checkout of the runtime"):
-            await lock.__aenter__()
-    finally:
-        notice.cancel()
-    try:
+    async with AsyncExitStack() as held:
+        try:
+            async with deadline.limit("waiting for another checkout of the runtime"):
+                await held.enter_async_context(lock)
+        finally:
+            notice.cancel()
         yield lock
-    finally:
-        await lock.__aexit__(None, None, None)
 
 
 def new_staging(folder: Path) -> Path:
@@ -104,5 +102,6 @@ def _remove(path: Path) -> None:
         path.chmod(0o700)
         for parent, folders, _ in os.walk(path):
             for folder in folders:
-                Path(parent, folder).chmod(0o700, follow_symlinks=False)
+                if not (inner := Path(parent, folder)).is_symlink():
+                    inner.chmod(0o700)
         shutil.rmtree(path)

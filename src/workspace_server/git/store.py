@@ -7,7 +7,7 @@ from workspace_server.concurrency import Deadline
 from workspace_server.git.command import AS_GIT, PRIVATE, UPLOAD_PACK, git
 from workspace_server.git.environment import GitAccess
 from workspace_server.git.faults import GitComplaint, complaint_of, no_space
-from workspace_server.git.tree import Tree, read_tree
+from workspace_server.git.tree import MissingObjectError, Tree, read_tree
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.process import Completed
 
@@ -41,8 +41,8 @@ class ObjectStore:
 
     async def open(self, object_format: str) -> None:
         """Make it ready for work: made when missing, rid of what a killed git left behind. Raises StoreDamagedError."""
-        if self.directory.is_symlink():
-            raise StoreDamagedError("a link lies in its place")  # it would lead out of the cache
+        if self.directory.is_symlink() or (self.directory.exists() and not self.directory.is_dir()):
+            raise StoreDamagedError("something else lies in its place")  # a link would lead out of the cache
         if not (self.directory / "HEAD").is_file():
             self.directory.mkdir(mode=0o700, exist_ok=True)
             created = await self._git("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
@@ -54,6 +54,7 @@ class ObjectStore:
         attributes = self.directory / "info" / "attributes"
         if not attributes.is_file() or attributes.read_text() != _ATTRIBUTES:
             attributes.parent.mkdir(mode=0o700, exist_ok=True)
+            attributes.touch(mode=0o600)
             attributes.write_text(_ATTRIBUTES)
 
     async def has(self, commit: str) -> bool:
@@ -88,11 +89,14 @@ class ObjectStore:
         return checked.ok
 
     async def tree(self, commit: str) -> Tree:
-        """The commit's files; raises UnusableTreeError, and StoreDamagedError when they cannot be listed."""
+        """The commit's files; raises UnusableTreeError, and StoreDamagedError when they are not all there."""
         listed = await self._git("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
         if not listed.ok:
             raise StoreDamagedError(listed.complaint)
-        return read_tree(listed.stdout)
+        try:
+            return read_tree(listed.stdout)
+        except MissingObjectError as error:
+            raise StoreDamagedError(str(error)) from error
 
     async def export(self, commit: str, staging: Path) -> Path:
         """Write the commit's files to ``staging/tree`` and return that; raises StoreDamagedError."""

@@ -13,7 +13,7 @@ from pathlib import Path
 MAX_FILES = 20_000
 MAX_BYTES = 512 * 1024 * 1024
 
-_LINE = re.compile(rb"([0-7]{6}) (blob|commit) ([0-9a-f]{64}|[0-9a-f]{40}) +([0-9]+|-)\t(.+)", re.DOTALL)
+_LINE = re.compile(rb"([0-7]{6}) (blob|commit) ([0-9a-f]{64}|[0-9a-f]{40}) +([0-9]+|-|BAD)\t(.+)", re.DOTALL)
 # ``.git`` in every spelling that some file system takes for it, as git itself refuses them
 _GIT_NAME = re.compile(rb"(\.git|git~1)[ .]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 _HFS_IGNORES = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
@@ -26,6 +26,10 @@ _CHUNK = 1024 * 1024
 
 class UnusableTreeError(ValueError):
     """The commit's tree is one that is not checked out; the sentence says why."""
+
+
+class MissingObjectError(Exception):
+    """The tree names a file whose content is not in the store, or not readable there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ Tree = Mapping[bytes, Entry]
 
 
 def read_tree(listing: bytes) -> Tree:
-    """Parse ``git ls-tree -r -l -z``; raises UnusableTreeError for a tree that is too large or hostile."""
+    """Parse ``git ls-tree -r -l -z``.
+
+    Raises UnusableTreeError for a tree that is too large or hostile, and MissingObjectError.
+    """
     lines = listing.split(b"\0")
     if lines.pop() != b"" or len(lines) > MAX_FILES:
         raise UnusableTreeError(f"it has more than {MAX_FILES} files")
@@ -65,6 +72,8 @@ def _entry(line: bytes) -> tuple[bytes, Entry]:
     if match is None:
         raise UnusableTreeError("it has an entry that is no file")
     mode, _, object_id, size, path = match.groups()
+    if size == b"BAD":  # what git prints for it, and ends with success
+        raise MissingObjectError(f"the content of {_shown(path)} is missing")
     kind = int(mode, 8)
     if stat.S_ISREG(kind):
         kind = 0o100755 if kind & 0o100 else 0o100644  # the two that git knows; old tools wrote others

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 DEFAULT_TEMPLATE_PREFIX = "https://git.moleculesai.app/molecule-ai/molecule-ai-workspace-template-"
 
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9.])?|[0-9a-f:.]*:[0-9a-f:.]*")
 _PATH = re.compile(r"(/[A-Za-z0-9._~@+-]+)+/?")
 
 
@@ -28,6 +29,8 @@ class RepositoryUrl:
             port = parts.port
         except ValueError:
             raise ValueError("is not a URL") from None
+        if not text.isprintable() or " " in text:  # urlsplit would drop some of these without a word
+            raise ValueError("must not contain white space or control characters")
         if parts.scheme not in ("https", "http", "file"):
             raise ValueError("must begin with https://, file:// or, on this machine only, http://")
         if "@" in parts.netloc:
@@ -38,7 +41,7 @@ class RepositoryUrl:
             raise ValueError("must have a plain path of letters, digits and . _ ~ @ + -")
         if parts.scheme == "file" and parts.netloc:
             raise ValueError("must have three slashes: file:///path")
-        if parts.scheme != "file" and not parts.hostname:
+        if parts.scheme != "file" and not _HOST.fullmatch(parts.hostname or ""):
             raise ValueError("must name a host")
         if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             raise ValueError("must begin with https:// unless the host is this machine")

@@ -71,7 +71,7 @@ class Attempt:
         await self._write(**_words(error))
 
     async def _write(self, **changes: Any) -> None:
-        async with self._database.write() as tx:
+        async with self._database.write(durable=False) as tx:
             row = await self._store.progress(
                 tx, self.workspace.id, self.workspace.generation, phases=self._phases.as_json(), **changes
             )

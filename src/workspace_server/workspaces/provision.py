@@ -101,7 +101,7 @@ class Provisioner:
         network = await self._engine.ensure_network(names.NETWORK)
         await self._expose(network)
         made += await self._ensure_volumes(workspace)
-        async with self._database.write() as tx:
+        async with self._database.write(durable=False) as tx:
             token = await self._tokens.rotate(tx, workspace.id)
 
         await attempt.enter(Phase.CONTAINER)

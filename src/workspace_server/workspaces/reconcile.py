@@ -116,7 +116,7 @@ class Reconciler:
     async def _provision(self, workspace: Workspace) -> None:
         if workspace.generation and await self._provisioner.resume(workspace):
             return
-        async with self._database.write() as tx:
+        async with self._database.write(durable=False) as tx:
             claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation)
         if claimed is not None:
             await self._provisioner.provision(claimed)
@@ -149,7 +149,7 @@ class Reconciler:
     async def _keep_address(self, workspace: Workspace, container: ContainerInfo) -> None:
         url = f"http://127.0.0.1:{container.agent_port}"
         if container.agent_port and workspace.url != url:
-            async with self._database.write() as tx:
+            async with self._database.write(durable=False) as tx:
                 await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
 
 
