@@ -13,6 +13,7 @@ Runs teams of AI agents as **workspaces**: containers with an agent inside, crea
 Answers are compact JSON. An error is `{"error": what happened, "code": its stable name, "hint": what to do}`.
 Without `ADMIN_TOKEN`, requests from this machine's loopback are the owner's; agents show their workspace's token.
 """
+_REFUSAL = {"description": "An error object. 400: the request; 401 and 403: who sent it; 404, 409: what it is about."}
 
 
 def create_app(services: Services) -> FastAPI:
@@ -26,5 +27,5 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     edge.install(app, services.settings)
     for module in (health, workspaces, registry, images):
-        app.include_router(module.router)
+        app.include_router(module.router, responses={"4XX": _REFUSAL})
     return app

@@ -187,6 +187,19 @@ class FileLock:
             raise
         return self
 
+    @classmethod
+    def is_held(cls, path: Path) -> bool:
+        """Whether some process holds the lock at this moment."""
+        probe = cls(path)
+        try:
+            probe._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            return not probe._try()
+        finally:
+            os.close(probe._fd)
+
     def _try(self) -> bool:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

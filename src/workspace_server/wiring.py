@@ -155,6 +155,7 @@ def _image_service(
         limits=BuildLimits(concurrency=settings.build_concurrency, seconds=settings.build_max_seconds),
         scope=scope,
     )
+    builds.settle_interrupted()
     return ImageService(
         source=image_source(settings),
         runtimes=runtimes,

@@ -123,4 +123,6 @@ async def _unrouted(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     """A bug of ours. The log has it; the caller gets no inside of this program."""
     log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
-    return JsonAnswer({"error": "internal error", "code": "internal", "hint": "the server's log says more"}, 500)
+    answer = JsonAnswer({"error": "internal error", "code": "internal", "hint": "the server's log says more"}, 500)
+    answer.raw_headers += _HEADERS.items()  # the framework sends this one past every middleware
+    return answer

@@ -87,12 +87,16 @@ def json_body(model: type[Body], complaint: str) -> Callable[[Request], Awaitabl
 
 def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The ``openapi_extra`` of a route that reads ``model`` through ``json_body``."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = model.model_json_schema(ref_template="{model}")
+    inner = schema.pop("$defs", {})  # written where they are used: nothing here is a component of the document
+    for field in schema["properties"].values():
+        for key, value in inner.get(field.pop("$ref", None), {}).items():
+            field.setdefault(key, value)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _known(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of ``model`` in ``given`` under their own names. Null is absent, but for a field that may be any JSON."""
+    """The fields of ``model`` under their own names. Null is absent, unless the field takes any JSON."""
     names = {name.lower(): name for name in model.model_fields}
     known: dict[str, Any] = {}
     for key, value in given.items():

@@ -19,6 +19,7 @@ from workspace_server.workspaces.service import ChildrenError
 router = APIRouter(tags=["workspaces"])
 
 _NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "secrets", "initial_memories")
+_NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
 _RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
 
@@ -36,9 +37,7 @@ class CreateWorkspace(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: StrictStr = Field(description="What people call it; at most 255 bytes.", examples=["my first agent"])
-    runtime: StrictStr = Field(
-        "", description="Kind of agent, see GET /runtimes; default langgraph.", examples=["echo"]
-    )
+    runtime: StrictStr = Field("", description="Kind of agent; default langgraph.", examples=["echo"])
     role: StrictStr = Field("", description="What it is for; at most 1000 bytes.", examples=["answers questions"])
     model: StrictStr = Field("", description="Language model, when the runtime has one.", examples=["sonnet"])
     tier: Whole = Field(0, description="1 sandboxed, 2 standard, 3 privileged, 4 full host; 0: the default.")
@@ -178,7 +177,7 @@ def _seconds(header: str | None) -> float | None:
 
 def _spec(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
     for field in _NOT_YET:
-        if getattr(body, field):
+        if getattr(body, field) not in _NOTHING:
             raise InvalidRequestError(
                 f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
             )

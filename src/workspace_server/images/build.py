@@ -80,6 +80,15 @@ class LocalBuilds:
         finally:
             self._book.count_waiter(record_id, -1)
 
+    def settle_interrupted(self) -> None:
+        """Close the records of builds whose server died. One that another server runs holds its lock."""
+        for record in self._book.interrupted():
+            if not FileLock.is_held(self._lock_path(record.build_id)):
+                self._book.interrupt(record)
+
+    def _lock_path(self, build_id: str) -> Path:
+        return self._locks / f"{build_id}.lock"
+
     async def _recorded(self, identity: BuildIdentity, record_id: str) -> ImageInfo:
         """Run the build and write how it ended, whatever way it ends."""
         error: WorkspaceServerError | None = WorkspaceServerError(
@@ -100,7 +109,7 @@ class LocalBuilds:
     async def _once(self, identity: BuildIdentity, record_id: str) -> tuple[ImageInfo, BuildState]:
         """Take the lock of the build id and look again: another process may have built what we waited for."""
         self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        async with FileLock(self._locks / f"{identity.build_id}.lock") as lock:
+        async with FileLock(self._lock_path(identity.build_id)) as lock:
             match await look_up(self._engine, identity):
                 case Hit(image=image):
                     return image, BuildState.HIT

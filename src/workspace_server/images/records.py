@@ -18,6 +18,8 @@ from workspace_server.files import write_private
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 
+_LOOKED_AT = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
@@ -129,8 +131,9 @@ class BuildBook:
         return found
 
     def interrupted(self) -> Iterable[BuildRecord]:
-        """The builds that are not ended on disk and not running in this process."""
-        return [record for record in self._all() if not record.state.ended and record.id not in self._active]
+        """Of the newest builds, those that did not end and do not run in this process."""
+        newest = self.newest(limit=_LOOKED_AT)
+        return [record for record in newest if not record.state.ended and record.id not in self._active]
 
     def interrupt(self, record: BuildRecord) -> None:
         """Write into the record and the log of a build that its server did not survive it."""

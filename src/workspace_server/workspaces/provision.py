@@ -173,7 +173,7 @@ class Provisioner:
             f"the agent's container ended with exit code {exit_code} before the agent's first call\n"
             + await self._last_lines(container_id),
             code="agent_exited",
-            hint="correct what the last lines complain of, then restart the workspace",
+            hint="correct what the last lines complain of, then create the workspace again",
         )
 
     async def _silent(self, container_id: str, limit: float) -> WorkspaceServerError:
