@@ -36,7 +36,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
 # Where a refused URL may hold a secret: before its host, and in its query.
-_SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).*", re.DOTALL)
+_SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).+", re.DOTALL)
 
 # What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
 # trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.

@@ -1,5 +1,6 @@
 """Routes of workspaces: create, list, read, remove, how far, and messages to their agents."""
 
+import re
 from typing import Annotated, Any, assert_never
 from uuid import UUID
 
@@ -21,6 +22,7 @@ router = APIRouter(tags=["workspaces"])
 _NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "secrets", "initial_memories")
 _NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
 _RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
 
 
@@ -139,7 +141,7 @@ async def provisioning(
     return JsonAnswer(forms.provisioning(workspace, _build(opened, workspace)))
 
 
-@router.post("/workspaces/{workspace_id}/a2a", tags=["agents"], summary="Send a message to an agent")
+@router.post("/workspaces/{workspace_id}/a2a", summary="Send a message to an agent")
 async def message(
     request: Request,
     workspace_id: str,
@@ -182,8 +184,9 @@ def _spec(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
                 f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
             )
     for text, limit in ((body.name, 255), (body.role, 1000), (body.model, 100), (body.runtime, 100)):
-        if len(text.encode()) > limit or "\n" in text or "\r" in text:
-            raise InvalidRequestError("invalid workspace fields", hint="a text is too long or has line breaks")
+        if len(text.encode()) > limit or _CONTROL_CHARACTERS.search(text):
+            hint = "a text is too long, or has line breaks or control characters"
+            raise InvalidRequestError("invalid workspace fields", hint=hint)
     if not body.name.strip():
         raise InvalidRequestError("invalid workspace payload", hint="name is required")
     if _FORBIDDEN_CHARACTERS & set(body.name + body.role):

@@ -94,7 +94,7 @@ async def _stay(place: Place, environ: Mapping[str, str], port: int, console: Co
     async with _running(place, environ, port, console) as (services, client):
         workspace_id = await _first_workspace(client, console)
         await _greet(client, workspace_id, console)
-        _say_what_next(services, workspace_id, place, console)
+        _say_what_next(services, place, console)
         await stop_signal()
         console.print("\nstopped; the workspace's container runs on, and bin/up finds it again")
 
@@ -177,25 +177,22 @@ async def _greet(client: Client, workspace_id: str, console: Console) -> None:
     console.print(f"  you:  {_GREETING}\n  echo: {text}")
 
 
-def _say_what_next(services: Services, workspace_id: str, place: Place, console: Console) -> None:
+def _say_what_next(services: Services, place: Place, console: Console) -> None:
     url = f"http://127.0.0.1:{services.settings.port}"
-    proof = ' -H "Authorization: Bearer $(cat {})"'.format(services.settings.data_dir / "owner_token")
-    curl = f"curl -s{proof if services.owner_needs_token else ''}"
-    console.print(
-        f"""
-next:
-  {curl} {url}/workspaces                        # list workspaces
-  {curl} {url}/workspaces -d '{{"name":"second","runtime":"echo"}}'   # create another
-  {curl} {url}/workspaces/{workspace_id}/a2a -d '{{"method":"message/send","params":
-      {{"message":{{"role":"user","parts":[{{"kind":"text","text":"hi"}}]}}}}}}'
-  {url}/docs   the API
-  {place.example}   the template: copy it to make your own
-  {place.log}   the server's log
-
-Ctrl-C stops the server; bin/up --clean removes everything that it made""",
-        markup=False,
-        soft_wrap=True,
-    )
+    token_file = services.settings.data_dir / "owner_token"
+    proof = f' -H "Authorization: Bearer $(cat {token_file})"' if services.owner_needs_token else ""
+    lines = {
+        "the API": f"{url}/docs",
+        "list workspaces": f"curl -s{proof} {url}/workspaces",
+        "create another": f"""curl -s{proof} {url}/workspaces -d '{{"name":"second","runtime":"{_RUNTIME}"}}'""",
+        "make your own": f"copy {place.example}; its README says how",
+        "server's log": str(place.log),
+    }
+    width = max(len(label) for label in lines)
+    console.print("\nnext:")
+    for label, text in lines.items():
+        console.print(f"  {label:<{width}}  {text}", markup=False, soft_wrap=True)
+    console.print("\nCtrl-C stops the server; bin/up --clean removes everything that it made")
 
 
 def _show_end(log: TextIO, path: Path) -> None:

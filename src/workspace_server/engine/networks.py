@@ -7,7 +7,7 @@ from typing import Any
 
 from workspace_server.engine.connection import SLOW, Connection
 from workspace_server.engine.decode import network_info
-from workspace_server.errors import ConflictError, ForbiddenError, NotFoundError, UnavailableError
+from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import NetworkInfo
 
 
@@ -47,7 +47,7 @@ class Networks:
         if found is not None:
             try:
                 await self._remove(found.id, name)
-            except (ConflictError, ForbiddenError):
+            except InvalidRequestError:  # the engine answers 403 while containers are on it
                 return False
         return True
 
@@ -76,5 +76,5 @@ class Networks:
     async def _remove(self, network_id: str, name: str) -> None:
         with suppress(NotFoundError):
             await self._connection.call(
-                "DELETE", f"networks/{network_id}", operation=f"remove a second network {name}", limit=SLOW
+                "DELETE", f"networks/{network_id}", operation=f"remove the network {name}", limit=SLOW
             )

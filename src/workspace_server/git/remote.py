@@ -20,11 +20,11 @@ CONNECT_SECONDS = 5
 LOOK_UP_SECONDS = 30
 MAX_REDIRECTS = 5
 MAX_BYTES = 32 * 1024 * 1024  # a list of some 400,000 refs; the largest hosts' largest repositories have about as many
+REST_SECONDS = 0.05  # for the rest of an answer that is known already
 
 _SUFFIX = "/info/refs?service=git-upload-pack"
 _MEDIA_TYPE = "application/x-git-upload-pack-advertisement"
-_FLUSH = b"0000"
-_REST_SECONDS = 0.1
+_SHORT = 16 * 1024
 
 _HEADERS = {
     "User-Agent": "git/2 (workspace-server)",  # some hosts serve info/refs to git's name only
@@ -150,7 +150,7 @@ async def _search(response: httpx.Response, search: Search, url: RepositoryUrl) 
             if size > MAX_BYTES:
                 raise GitFaultError(Fault.UNREACHABLE, f"the list of refs is longer than {MAX_BYTES >> 20} MiB")
             if any(search.offer(ref) for ref in parser.feed(piece)):
-                await _keep_connection(pieces, piece)
+                await _read_on(pieces, size)
                 break
         else:
             if not parser.ended:
@@ -160,10 +160,12 @@ async def _search(response: httpx.Response, search: Search, url: RepositoryUrl) 
     return advertised(search, parser.default_branch, url)
 
 
-async def _keep_connection(pieces: AsyncIterator[bytes], piece: bytes) -> None:
-    """Read the end of an answer that is at hand: left unread, it costs the next look-up a new connection."""
-    if piece.endswith(_FLUSH):
-        with suppress(TimeoutError, httpx.HTTPError):  # the answer is known already
-            async with asyncio.timeout(_REST_SECONDS):
-                async for _ in pieces:
-                    pass
+async def _read_on(pieces: AsyncIterator[bytes], size: int) -> None:
+    """Read a short answer to its end, though it is known: left unread, it costs the next look-up a new connection."""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(REST_SECONDS):
+            while size <= _SHORT:
+                piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                size += len(piece)
