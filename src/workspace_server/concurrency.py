@@ -96,6 +96,31 @@ async def first_of(*contenders: Coroutine[object, object, V]) -> V:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def with_pauses(items: AsyncIterator[V], seconds: float) -> AsyncIterator[V | None]:
+    """The items as they come, and None whenever none came for ``seconds``."""
+    upcoming = asyncio.create_task(_next(items))
+    try:
+        while True:
+            done, _ = await asyncio.wait({upcoming}, timeout=seconds)
+            if not done:
+                yield None
+                continue
+            if not (found := upcoming.result()):
+                return
+            yield found[0]
+            upcoming = asyncio.create_task(_next(items))
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+
+
+async def _next(items: AsyncIterator[V]) -> list[V]:
+    """The next item, or nothing at the end."""
+    async for item in items:
+        return [item]
+    return []
+
+
 class SingleFlight(Generic[K, V]):
     """Equal calls share one piece of work.
 

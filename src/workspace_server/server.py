@@ -11,7 +11,7 @@ import uvicorn
 
 from workspace_server.api.edge import Application, from_the_gateway
 from workspace_server.app import create_app
-from workspace_server.concurrency import TaskScope
+from workspace_server.concurrency import TaskScope, first_of
 from workspace_server.errors import SettingsError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings, runs_in_container
@@ -38,10 +38,14 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
         async with open_services(settings) as services, TaskScope() as scope:
             app = create_app(services)
             gateway = GatewayListener(app, settings.port, scope)
-            await services.bridge.follow(gateway.open_on)
+            if not _everywhere(sockets):
+                await services.bridge.follow(gateway.open_on)
             main = _Listener(app)
             scope.start(main.serve(sockets), name="listener")
-            await main.ready.wait()
+            try:
+                await main.accepts()
+            except OSError as error:
+                raise _port_in_use(settings.port, sockets[0].getsockname()[0], error) from error
             log.info(
                 "listening",
                 addresses=[_shown(sock) for sock in sockets],
@@ -99,11 +103,7 @@ def bound(settings: Settings) -> Iterator[list[socket.socket]]:
             except OSError as error:
                 if host == "::1":
                     continue  # a machine without IPv6
-                raise SettingsError(
-                    f"PORT={settings.port}: cannot listen on {host}: {error.strerror}",
-                    code="port_in_use",
-                    hint=f"stop what listens there, or choose another, for example PORT={settings.port + 1}",
-                ) from error
+                raise _port_in_use(settings.port, host, error) from error
         yield sockets
     finally:
         for sock in sockets:
@@ -114,7 +114,7 @@ class GatewayListener:
     """The listener for containers, bound to the workspace network's device and its gateway's address.
 
     Bound to the device, it can be reached from that network alone: not from the LAN, not from other networks of the
-    engine, not from this machine.
+    engine. This machine reaches it as well, and is nobody there.
     """
 
     def __init__(self, app: Application, port: int, scope: TaskScope) -> None:
@@ -126,16 +126,17 @@ class GatewayListener:
     async def open_on(self, network: NetworkInfo) -> None:
         """Listen on ``network`` instead of the one before; returns when connections are accepted."""
         await self.close()
+        listener = _Listener(self._app)
         try:
-            sock = _bind(network.gateway, self._port, device=network.device)
+            with _closed_on_error(_bind(network.gateway, self._port, device=network.device)) as sock:
+                self._scope.start(listener.serve([sock]), name="gateway listener")
+                await listener.accepts()
         except OSError as error:
             log.error(  # noqa: TRY400 - the words say it all
                 "agents cannot reach this server", device=network.device, error=error.strerror
             )
             return
-        self._listener = _Listener(self._app)
-        self._scope.start(self._listener.serve([sock]), name="gateway listener")
-        await self._listener.ready.wait()
+        self._listener = listener
         log.info("listening for agents", device=network.device, address=f"{network.gateway}:{self._port}")
 
     async def close(self) -> None:
@@ -159,8 +160,9 @@ class _Listener(uvicorn.Server):
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         super().__init__(config)
-        self.ready = asyncio.Event()
+        self._ready = asyncio.Event()
         self._ended = asyncio.Event()
+        self._failure: OSError | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -170,14 +172,22 @@ class _Listener(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         await super().startup(sockets)
-        self.ready.set()
+        self._ready.set()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections until ``stop``."""
         try:
             await super().serve(sockets)
+        except OSError as error:
+            self._failure = error
         finally:
             self._ended.set()
+
+    async def accepts(self) -> None:
+        """Return when connections are accepted. Raises OSError: somebody may listen on what both had bound."""
+        await first_of(self._ready.wait(), self._ended.wait())
+        if self._failure is not None:
+            raise self._failure
 
     async def stop(self) -> None:
         """Stop accepting, let requests end, and return when that is done."""
@@ -185,18 +195,37 @@ class _Listener(uvicorn.Server):
         await self._ended.wait()
 
 
+@contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
+    try:
+        yield sock
+    except OSError:
+        sock.close()
+        raise
+
+
 def _bind(host: str, port: int, *, device: str | None = None) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
+    with _closed_on_error(sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if device is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         sock.bind((host, port))
         sock.set_inheritable(False)
-    except OSError:
-        sock.close()
-        raise
     return sock
+
+
+def _everywhere(sockets: list[socket.socket]) -> bool:
+    """Whether containers come in on these as well, so that there is no room for a listener of their own."""
+    return any(sock.getsockname()[0] in ("0.0.0.0", "::") for sock in sockets)  # noqa: S104 - compared
+
+
+def _port_in_use(port: int, host: str, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"PORT={port}: cannot listen on {host}: {error.strerror}",
+        code="port_in_use",
+        hint=f"stop what listens there, or choose another, for example PORT={port + 1}",
+    )
 
 
 def _shown(sock: socket.socket) -> str:

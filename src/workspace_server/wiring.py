@@ -19,6 +19,8 @@ from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
+from workspace_server.images.survey import Survey
+from workspace_server.images.usage import Usage
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, runs_in_container
@@ -44,6 +46,7 @@ class Services:
     runtimes: Runtimes
     images: ImageService
     builds: BuildBook
+    survey: Survey
     workspaces: WorkspaceService
     store: WorkspaceStore
     tokens: TokenStore
@@ -80,7 +83,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         scope = await enter(TaskScope())
 
         store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
-        book = BuildBook(settings.build_cache)
+        book, usage = BuildBook(settings.build_cache), Usage(settings.build_cache)
         resolver = Resolver(http=git_http, access=git_access, scope=scope)
         images = _image_service(
             settings=settings,
@@ -89,6 +92,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             resolver=resolver,
             access=git_access,
             book=book,
+            usage=usage,
             scope=scope,
         )
         bridge = Bridge()
@@ -124,6 +128,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             runtimes=runtimes,
             images=images,
             builds=book,
+            survey=Survey(
+                source=images.source, runtimes=runtimes, engine=engine, resolver=resolver, book=book, usage=usage
+            ),
             workspaces=WorkspaceService(
                 database=database, workspaces=store, tokens=tokens, events=events, wake=reconciler.wake
             ),
@@ -142,6 +149,7 @@ def _image_service(
     resolver: Resolver,
     access: GitAccess,
     book: BuildBook,
+    usage: Usage,
     scope: TaskScope,
 ) -> ImageService:
     cache = settings.build_cache
@@ -163,6 +171,7 @@ def _image_service(
         resolver=resolver,
         checkouts=checkouts,
         builds=builds,
+        usage=usage,
     )
 
 

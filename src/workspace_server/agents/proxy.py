@@ -1,5 +1,6 @@
 """Messages to agents: A2A over HTTP, completed where callers left something out, answers relayed as they are."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,12 +86,13 @@ class AgentProxy:
             "POST", target.url, content=message, headers={"Content-Type": "application/json"}, timeout=timeout
         )
         try:
-            response = await self._http.send(request, stream=True)
-            try:
-                return Reply(status=response.status_code, body=await _bounded(response))
-            finally:
-                await response.aclose()
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(limit):
+                response = await self._http.send(request, stream=True)
+                try:
+                    return Reply(status=response.status_code, body=await _bounded(response))
+                finally:
+                    await response.aclose()
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise DeadlineError(
                 f"the agent of {target.name} did not answer in time",
                 code="agent_timeout",
@@ -117,7 +119,8 @@ def _completed(message: bytes) -> bytes:
     """The message with the JSON-RPC envelope and the ``messageId`` that callers may leave out."""
     try:
         body: Any = json.loads(message)
-    except ValueError as error:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()  # Python reads more than JSON can say
+    except (ValueError, RecursionError) as error:
         raise InvalidRequestError("invalid JSON", code="invalid_json") from error
     if not isinstance(body, dict):
         raise InvalidRequestError("invalid JSON: an object is expected", code="invalid_json")

@@ -6,6 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from workspace_server.images import BuildRecord
+from workspace_server.images.lookup import Hit, Miss
+from workspace_server.images.survey import Explanation, LocalImage, RuntimeInfo
+from workspace_server.model import names
+from workspace_server.model.build import BuildState
+from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import Phase, Workspace
 from workspace_server.workspaces.progress import seconds_since
 
@@ -56,6 +61,79 @@ def build(record: BuildRecord, *, with_steps: bool = True) -> Mapping[str, Any]:
     if not with_steps:
         del form["steps"]
     return form
+
+
+def build_hit(runtime: str, found: ImageInfo) -> Mapping[str, Any]:
+    """The answer to a build that is not needed: the image is there."""
+    return {
+        "id": None,
+        "runtime": runtime,
+        "commit": found.labels.get(names.COMMIT),
+        "build_id": found.labels.get(names.BUILD_ID),
+        "platform": found.platform,
+        "state": BuildState.HIT,
+        "image_id": found.id,
+        "error": None,
+    }
+
+
+def image(found: LocalImage) -> Mapping[str, Any]:
+    """An image that was built here."""
+    return {
+        "id": found.image.id,
+        "tags": found.image.tags,
+        "runtime": found.label(names.RUNTIME),
+        "commit": found.label(names.COMMIT),
+        "build_id": found.label(names.BUILD_ID),
+        "key": found.label(names.KEY),
+        "platform": found.image.platform,
+        "size": found.image.size,
+        "built_at": found.image.created_at,
+        "last_used_at": found.last_used_at,
+        "in_use_by": found.in_use_by,
+        "keep": "in use" if found.in_use_by else None,
+    }
+
+
+def runtime(info: RuntimeInfo) -> Mapping[str, Any]:
+    """A runtime, and whether it can be provisioned."""
+    return {
+        "name": info.name,
+        "image_source": info.source,
+        "template": info.template,
+        "provisionable": info.reason is None,
+        "reason": info.reason and info.reason.as_dict(),
+        "head": info.head,
+        "image": info.image and _runtime_image(info.image),
+    }
+
+
+def _runtime_image(found: LocalImage) -> Mapping[str, Any]:
+    return {
+        "id": found.image.id,
+        "tag": found.tag,
+        "commit": found.label(names.COMMIT),
+        "platform": found.image.platform,
+        "built_at": found.image.created_at,
+        "size": found.image.size,
+        "stale": False,
+        "in_use_by": len(found.in_use_by),
+    }
+
+
+def explanation(answer: Explanation) -> Mapping[str, Any]:
+    """Hit or miss, and why."""
+    hit = answer.found.image if isinstance(answer.found, Hit) else None
+    return {
+        "runtime": answer.runtime,
+        "verdict": "miss" if hit is None else "hit",
+        "reason": answer.found.reason if isinstance(answer.found, Miss) else "",
+        "detail": answer.found.detail if isinstance(answer.found, Miss) else "",
+        "build_id": answer.build_id,
+        "parts": answer.parts,
+        "image": hit and {"id": hit.id, "tags": hit.tags, "built_at": hit.created_at, "size": hit.size},
+        "estimate_seconds": answer.estimate_seconds,
+    }
 
 
 def provisioning(workspace: Workspace, record: BuildRecord | None) -> Mapping[str, Any]:

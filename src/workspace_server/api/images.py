@@ -1,15 +1,48 @@
 """Routes of image builds."""
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, assert_never
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 from starlette.responses import FileResponse, Response
 
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, services
-from workspace_server.api.wire import JsonAnswer
+from workspace_server.api.stream import ServerSentEvent, event_stream
+from workspace_server.api.wire import JsonAnswer, body_schema, json_body
+from workspace_server.errors import InvalidRequestError
+from workspace_server.images import LocalBuildSource, RegistrySource
+from workspace_server.images.build import BuildWish
+from workspace_server.images.follow import BuildEnd, LogLine, StepChange
+from workspace_server.images.follow import follow as follow_build
+from workspace_server.model.container import ImageInfo
 
 router = APIRouter(prefix="/images", tags=["images"])
+
+
+@router.get("", summary="List images")
+async def images(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
+    """The images that were built on this engine, newest first, with the workspaces that use them."""
+    return JsonAnswer([forms.image(found) for found in await services(request).survey.images()])
+
+
+@router.get("/explain", summary="Explain a look-up")
+async def explain(
+    request: Request,
+    _: Annotated[Caller, Depends(access.people)],
+    runtime: Annotated[str, Query(description="The runtime.")],
+) -> Response:
+    """Whether the next workspace of a runtime finds its image, and if not, why. Asks the Git host, changes nothing."""
+    opened = services(request)
+    name = opened.runtimes.check(runtime)
+    match opened.images.source:
+        case LocalBuildSource():
+            return JsonAnswer(forms.explanation(await opened.survey.explain(name, opened.images.source)))
+        case RegistrySource():
+            raise InvalidRequestError("images come from a registry here: nothing is built", code="not_built_here")
+        case _:
+            assert_never(opened.images.source)
 
 
 @router.get("/builds", summary="List builds")
@@ -24,6 +57,39 @@ async def builds(
     return JsonAnswer([forms.build(record) for record in found])
 
 
+class StartBuild(BaseModel):
+    """A build ahead of need."""
+
+    runtime: StrictStr = Field(min_length=1, description="The runtime.", examples=["hermes"])
+    force: StrictBool = Field(default=False, description="Build although the image is there, or its last build failed.")
+    no_cache: StrictBool = Field(default=False, description="Use no cached layer.")
+
+
+@router.post("/builds", status_code=202, summary="Start a build", openapi_extra=body_schema(StartBuild))
+async def start(
+    request: Request,
+    body: Annotated[StartBuild, Depends(json_body(StartBuild, "invalid build request"))],
+    _: Annotated[Caller, Depends(access.people)],
+) -> Response:
+    """Builds the newest commit of a runtime's template ahead of need.
+
+    202 with the build, which may be an equal one under way; 200 with `"state":"hit"` when the image is there.
+    """
+    opened = services(request)
+    wish = BuildWish(force=body.force, no_cache=body.no_cache)
+    found = await opened.images.begin_build(opened.runtimes.check(body.runtime), wish)
+    if isinstance(found, ImageInfo):
+        return JsonAnswer(forms.build_hit(body.runtime, found))
+    return JsonAnswer(forms.build(opened.builds.get(found)), 202)
+
+
+@router.delete("/builds/{build}", summary="Cancel a build")
+async def cancel(request: Request, build: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
+    """Ends a build that is under way, with everything that waits for it; 409 when it has ended."""
+    await services(request).images.cancel_build(build)
+    return JsonAnswer({"status": "cancelled"})
+
+
 @router.get("/builds/{build}", summary="Read a build")
 async def read(request: Request, build: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
     """One build with its steps."""
@@ -31,8 +97,33 @@ async def read(request: Request, build: str, _: Annotated[Caller, Depends(access
 
 
 @router.get("/builds/{build}/log", summary="Read a build's log", response_class=FileResponse)
-async def log(request: Request, build: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
-    """The whole output of the builder so far, from its first byte; `Range` is honoured."""
+async def log(
+    request: Request,
+    build: str,
+    _: Annotated[Caller, Depends(access.people)],
+    follow: Annotated[str, Query(description="`1`: server-sent events until the build ends.")] = "",
+    last_event_id: Annotated[int, Header(ge=0, description="Go on after this byte.")] = 0,
+) -> Response:
+    """The whole output of the builder so far, from its first byte; `Range` is honoured.
+
+    With `follow=1`, server-sent events: `line` for each line, `step` when the build is at another step, `end` at last.
+    An event's id is the byte of the log after it; `Last-Event-ID` resumes there. Every 15 s of silence bring a comment.
+    """
     book = services(request).builds
     path = book.log_path(book.get(build).id)
+    if follow == "1":
+        return event_stream(_events(follow_build(book, build, last_event_id)))
     return FileResponse(path, media_type="text/plain; charset=utf-8")
+
+
+async def _events(news: AsyncIterator[LogLine | StepChange | BuildEnd]) -> AsyncIterator[ServerSentEvent]:
+    async for item in news:
+        match item:
+            case LogLine():
+                yield ServerSentEvent(id=item.offset, event="line", data={"text": item.text})
+            case StepChange():
+                yield ServerSentEvent(id=item.offset, event="step", data=forms.build(item.record, with_steps=False))
+            case BuildEnd():
+                yield ServerSentEvent(id=item.offset, event="end", data=forms.build(item.record))
+            case _:
+                assert_never(item)

@@ -29,7 +29,7 @@ class JsonAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         """The body's bytes."""
-        return json.dumps(_plain(content), separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(plain(content), separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -40,11 +40,12 @@ def timestamp(moment: datetime | None) -> str | None:
     return f"{text}Z"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON can say it: whole floats are whole, times are text."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, datetime):

@@ -1,12 +1,15 @@
 """The server's API, as a command calls it."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
+from workspace_server.db.directory import DataDirectory
 from workspace_server.errors import UnavailableError, WorkspaceServerError
+from workspace_server.settings import load_settings
 
 _SECONDS = 30.0
 
@@ -17,8 +20,26 @@ class Client:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
+    async def text(self, path: str) -> str:
+        """The answer's text. Raises like ``call``."""
+        response = await self._send("GET", path)
+        return response.text
+
+    async def lines(self, path: str) -> AsyncIterator[str]:
+        """The lines of a followed log, as they are written, until it ends."""
+        async with self._http.stream("GET", path, timeout=None) as response:
+            event = ""
+            async for line in response.aiter_lines():
+                if line.startswith("event: "):
+                    event = line.removeprefix("event: ")
+                elif line.startswith("data: ") and event == "line":
+                    yield json.loads(line.removeprefix("data: "))["text"]
+
     async def call(self, method: str, path: str, body: Any = None, *, seconds: float = _SECONDS) -> Any:
         """The answer's JSON. Raises WorkspaceServerError in the server's own words, UnavailableError without any."""
+        return (await self._send(method, path, body, seconds)).json()
+
+    async def _send(self, method: str, path: str, body: Any = None, seconds: float = _SECONDS) -> httpx.Response:
         try:
             response = await self._http.request(method, path, json=body, timeout=seconds)
         except httpx.TransportError as error:
@@ -27,19 +48,36 @@ class Client:
                 code="server_unavailable",
                 hint="start it: workspace-server serve",
             ) from error
-        answer = response.json()
         if response.is_error:
-            raise WorkspaceServerError(
-                answer.get("error", f"the server answered {response.status_code}"),
-                code=answer.get("code", "unknown"),
-                hint=answer.get("hint", ""),
-            )
-        return answer
+            raise _error(response)
+        return response
+
+
+def _error(response: httpx.Response) -> WorkspaceServerError:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = {}
+    return WorkspaceServerError(
+        answer.get("error", f"the server answered {response.status_code}"),
+        code=answer.get("code", "unknown"),
+        hint=answer.get("hint", ""),
+    )
 
 
 @asynccontextmanager
-async def open_client(url: str, token: str) -> AsyncIterator[Client]:
-    """A client of the server at ``url`` that shows the owner's token."""
-    headers = {"Authorization": f"Bearer {token}"}
+async def open_own_client() -> AsyncIterator[Client]:
+    """A client of the server that these settings start: on this machine, its port, its owner's or admin token."""
+    settings = load_settings()
+    admin = settings.admin_token
+    token = admin.get_secret_value() if admin else DataDirectory(path=settings.data_dir).known_owner_token()
+    async with open_client(f"http://127.0.0.1:{settings.port}", token) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_client(url: str, token: str | None) -> AsyncIterator[Client]:
+    """A client of the server at ``url`` that shows ``token``, if there is one."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
         yield Client(http)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from workspace_server import __version__
+from workspace_server.cli.images import app as images
 from workspace_server.errors import SettingsError, WorkspaceServerError
 
 app = typer.Typer(
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(images, name="images")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's call-back
@@ -57,6 +60,16 @@ def settings() -> None:
     from workspace_server.cli.settings import print_settings  # noqa: PLC0415
 
     print_settings()
+
+
+@app.command()
+def runtimes(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """List the runtimes: where their images come from, and whether one can be provisioned now."""
+    from workspace_server.cli.runtimes import print_runtimes  # noqa: PLC0415
+
+    print_runtimes(as_json=as_json)
 
 
 def main() -> None:

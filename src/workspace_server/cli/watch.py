@@ -1,6 +1,7 @@
 """Watching a workspace come online: its phases and the steps of its build, as a live display or as plain lines."""
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any, Self
 
 from rich.console import Console, Group
@@ -39,6 +40,33 @@ async def watch_until_online(client: Client, workspace_id: str, console: Console
                     error = view["error"] or {"error": f"the workspace is {view['status']}", "code": "failed"}
                     raise WorkspaceServerError(error["error"], code=error["code"], hint=error.get("hint", ""))
             await asyncio.sleep(_POLL_SECONDS)
+
+
+async def watch_build(client: Client, build_id: str, console: Console | None) -> Any:
+    """Show a build's steps until it ends; the ended build. Raises the error it failed with, in the server's words."""
+    status = console.status("building") if console and console.is_terminal else nullcontext()
+    said: set[str] = set()
+    with status as shown:
+        while True:
+            build = await client.call("GET", f"/images/builds/{build_id}")
+            line = f"{build['phase']}: {_where(build)}".rstrip(": ")
+            if shown is not None:
+                shown.update(line)
+            elif console is not None and line not in said:
+                console.print(line, markup=False)
+            said.add(line)
+            if build["finished_at"] is not None:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+    if build["error"] is not None:
+        error = build["error"]
+        raise WorkspaceServerError(error["error"], code=error["code"], hint=error.get("hint", ""))
+    return build
+
+
+def _where(build: Any) -> str:
+    step = build["step"]
+    return f"step {step['n']} of {step['of']}, {step['name']}" if step and build["phase"] == "build" else ""
 
 
 class LivePhases:

@@ -38,12 +38,18 @@ class DataDirectory:
 
     def owner_token(self) -> str:
         """The owner's token, made when it is first asked for; readable by this directory's user only."""
-        file = self.path / "owner_token"
-        token = file.read_text().strip() if file.exists() else ""
-        if not token:
+        token = self.known_owner_token()
+        if token is None:
             token = secrets.token_urlsafe(32)
-            write_private(file, token + "\n")
+            write_private(self.path / "owner_token", token + "\n")
         return token
+
+    def known_owner_token(self) -> str | None:
+        """The owner's token for whoever may read it; None when it is not there, or not for this user."""
+        try:
+            return (self.path / "owner_token").read_text().strip() or None
+        except (FileNotFoundError, PermissionError):
+            return None
 
 
 @contextmanager

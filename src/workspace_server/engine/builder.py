@@ -35,9 +35,7 @@ class ImageBuilder:
         will see, besides the engine's address; ``state_dir`` keeps buildx's own files. Raises UnavailableError:
         ``tool_missing`` when there is no usable docker CLI, ``engine_unavailable`` when the engine cannot be asked.
         """
-        # The address was resolved already: a context must not lead anywhere else.
-        visible = {name: value for name, value in environment.items() if name != "DOCKER_CONTEXT"}
-        visible |= {**address.cli_environment, "BUILDX_CONFIG": str(state_dir)}
+        visible = {**environment, **address.cli_environment, "BUILDX_CONFIG": str(state_dir)}
         return cls(best(await survey(visible, address)), visible, state_dir)
 
     @property

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from workspace_server.model.container import ContainerInfo, EngineInfo, ImageInfo, NetworkInfo
@@ -15,6 +16,8 @@ _ARCHITECTURES = {
     "i386": "386",
     "i686": "386",
 }
+
+_UNKNOWN = "0001-01-01T00:00:00Z"  # what older engines say of an image that does not know when it was made
 
 
 def engine_info(data: Mapping[str, Any]) -> EngineInfo:
@@ -36,6 +39,7 @@ def image_info(data: Mapping[str, Any]) -> ImageInfo:
         labels=(data.get("Config") or {}).get("Labels") or {},
         platform="/".join(part for part in (data["Os"], data["Architecture"], data.get("Variant")) if part),
         size=data["Size"],
+        created_at=datetime.fromisoformat(data.get("Created") or _UNKNOWN),
     )
 
 

@@ -139,9 +139,6 @@ class VertexDecoder(Decoder):
         return BuildStep(n=n, of=total, name=name, cached=cached, seconds=seconds, failed=failed)
 
     def _begin(self, vertex: Vertex) -> list[BuildStep]:
-        """The vertex begins; what is told twice happened once."""
-        if vertex.began:
-            return []
         vertex.began = True
         return _present(self._step(vertex))
 

@@ -1,5 +1,6 @@
 """Is the image of a build on the engine? Answered by inspection, never from a record alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workspace_server.engine import Engine
@@ -26,8 +27,13 @@ class Miss:
         return f"{self.reason} {self.detail}".rstrip()
 
 
-async def look_up(engine: Engine, identity: BuildIdentity) -> Hit | Miss:
-    """Inspect the expected tag; ask by label only when the tag is missing or is another image's."""
+async def look_up(
+    engine: Engine, identity: BuildIdentity, was_built: Callable[[str], bool] = lambda _: False
+) -> Hit | Miss:
+    """Inspect the expected tag; ask by label only when the tag is missing or is another image's.
+
+    ``was_built`` says whether a build of that id is on record to have ended well: then its image was removed.
+    """
     tagged = await engine.image(f"{identity.repository}:{identity.tag}")
     if tagged is not None and _agrees(tagged, identity):
         return Hit(image=tagged)
@@ -36,6 +42,8 @@ async def look_up(engine: Engine, identity: BuildIdentity) -> Hit | Miss:
             return Hit(image=image)
     if tagged is not None:
         return Miss(reason="labels disagree", detail=f"{identity.repository}:{identity.tag}")
+    if was_built(identity.build_id):
+        return Miss(reason="image was removed")
     return await _reason(engine, identity)
 
 
@@ -49,12 +57,18 @@ def same_platform(found: str, wanted: str) -> bool:
 
 
 async def _reason(engine: Engine, identity: BuildIdentity) -> Miss:
-    newest = await engine.image(f"{identity.repository}:{identity.floating_tag}")
-    if newest is None:
+    """What the runtime's other images tell, the newest of those that have most in common with the wanted one."""
+    others = await engine.images({names.MANAGED: "true", names.RUNTIME: identity.template.runtime})
+    if not others:
         return Miss(reason="no image")
-    labels = newest.labels
-    if labels.get(names.SOURCE) != identity.template.url.source:
-        return Miss(reason="source changed", detail=f"{labels.get(names.SOURCE)} → {identity.template.url.source}")
-    if labels.get(names.COMMIT) == identity.commit:
-        return Miss(reason="image was removed")
-    return Miss(reason="commit moved", detail=f"{labels.get(names.COMMIT, '?')[:12]} → {identity.commit[:12]}")
+    source, platform = identity.template.url.source, identity.platform
+    of_source = [image.labels for image in others if image.labels.get(names.SOURCE) == source]
+    if not of_source:
+        return Miss(reason="source changed", detail=f"{others[0].labels.get(names.SOURCE, '?')} → {source}")
+    of_platform = [labels for labels in of_source if labels.get(names.PLATFORM) == platform]
+    if not of_platform:
+        return Miss(reason="platform changed", detail=f"{of_source[0].get(names.PLATFORM, '?')} → {platform}")
+    commit = of_platform[0].get(names.COMMIT, "?")
+    if commit == identity.commit:
+        return Miss(reason="labels disagree", detail=f"of an image of commit {commit[:12]}")
+    return Miss(reason="commit moved", detail=f"{commit[:12]} → {identity.commit[:12]}")

@@ -15,6 +15,7 @@ from ulid import ULID
 
 from workspace_server.errors import NotFoundError, WorkspaceServerError
 from workspace_server.files import write_private
+from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 
@@ -65,7 +66,7 @@ class BuildBook:
         self._active: dict[str, BuildRecord] = {}
 
     def open(self, identity: BuildIdentity, reason: str) -> BuildRecord:
-        """Begin a record and its log."""
+        """Begin a record and its log. Like every change of one, raises UnavailableError when the cache is unusable."""
         record = BuildRecord(
             id=str(ULID()),
             runtime=identity.template.runtime,
@@ -74,8 +75,11 @@ class BuildBook:
             platform=identity.platform,
             reason=reason,
         )
-        (self._folder / record.id).mkdir(parents=True, mode=0o700)
-        self.log_path(record.id).touch(mode=0o600)
+        with cache_translated(self._folder):
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            (self._folder / record.id).mkdir(mode=0o700)
+            self.log_path(record.id).touch(mode=0o600)
         self._save(record)
         return record
 
@@ -107,13 +111,15 @@ class BuildBook:
             finished_at=datetime.now(UTC),
             error=error.as_dict() if error else None,
         )
-        self._save(record)
-        del self._active[record_id]
+        try:
+            self._save(record)
+        finally:
+            del self._active[record_id]
         return record
 
     def get(self, record_id: str) -> BuildRecord:
         """One build; raises NotFoundError ``unknown_build``."""
-        record = self._active.get(record_id) or self._load(self._folder / record_id)
+        record = self._active.get(record_id) or self._load(record_id)
         if record is None:
             raise NotFoundError(
                 f"no build {record_id[:40]}", code="unknown_build", hint="GET /images/builds lists them"
@@ -129,6 +135,11 @@ class BuildBook:
             if len(found) == limit:
                 break
         return found
+
+    def has_made(self, build_id: str) -> bool:
+        """Whether a build of that id ended with an image, as far as the records tell."""
+        made = (BuildState.SUCCEEDED, BuildState.HIT)
+        return any(record.build_id == build_id and record.state in made for record in self._all())
 
     def interrupted(self) -> Iterable[BuildRecord]:
         """Of the newest builds, those that did not end and do not run in this process."""
@@ -160,19 +171,20 @@ class BuildBook:
         except FileNotFoundError:
             return
         for identity in identities:
-            record = self._active.get(identity) or self._load(self._folder / identity)
+            record = self._active.get(identity) or self._load(identity)
             if record is not None:
                 yield record
 
     def _save(self, record: BuildRecord) -> None:
-        self._active[record.id] = record
         path = self._folder / record.id / "record.json"
-        write_private(path, json.dumps(asdict(record), default=_encode))
+        with cache_translated(self._folder):
+            write_private(path, json.dumps(asdict(record), default=_encode))
+        self._active[record.id] = record
 
-    def _load(self, folder: Path) -> BuildRecord | None:
+    def _load(self, record_id: str) -> BuildRecord | None:
         try:
-            ULID.from_str(folder.name)  # a name from a request is no path until it is an id
-            fields = json.loads((folder / "record.json").read_bytes())
+            ULID.from_str(record_id)  # a name from a request is no path until it is an id
+            fields = json.loads((self._folder / record_id / "record.json").read_bytes())
             fields |= {
                 "state": BuildState(fields["state"]),
                 "phase": BuildPhase(fields["phase"]),

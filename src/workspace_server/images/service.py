@@ -8,14 +8,15 @@ import structlog
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
-from workspace_server.errors import SourceError
+from workspace_server.errors import ConflictError, SourceError
 from workspace_server.git import CheckoutStore, CommitMovedError, Resolver
-from workspace_server.images.build import LocalBuilds
+from workspace_server.images.build import BuildWish, LocalBuilds
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.template import read_config
+from workspace_server.images.usage import Usage
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Runtimes, Template
 
@@ -50,6 +51,7 @@ class ImageService:
         resolver: Resolver,
         checkouts: CheckoutStore,
         builds: LocalBuilds,
+        usage: Usage,
     ) -> None:
         self.source = source
         self._runtimes = runtimes
@@ -57,15 +59,18 @@ class ImageService:
         self._resolver = resolver
         self._checkouts = checkouts
         self._builds = builds
-        # A commit's file never changes: the second workspace of a commit reads nothing from disk.
-        self._configs: dict[tuple[str, str], bytes | None] = {}
+        self._usage = usage
+        # By source, with the commit: its file never changes, so its second workspace reads nothing from disk.
+        self._configs: dict[str, tuple[str, bytes | None]] = {}
         self._registry = RegistryImages(engine)
 
     async def ensure(self, runtime: str, on_build: Callable[[str], Awaitable[None]]) -> EnsuredImage:
         """The image of ``runtime``; ``on_build`` is given the id of the build record that is waited for, if any.
 
-        Raises SourceError, TemplateError, UnavailableError or DeadlineError. No failure makes it try another source.
+        Raises SourceError, TemplateError, UnavailableError or DeadlineError, and InvalidRequestError for a runtime that
+        is not in the table any more. No failure makes it try another source.
         """
+        runtime = self._runtimes.check(runtime)
         match self.source:
             case LocalBuildSource():
                 return await self._built(self._runtimes.template(runtime), self.source, on_build)
@@ -75,28 +80,56 @@ class ImageService:
             case _:
                 assert_never(self.source)
 
+    async def begin_build(self, runtime: str, wish: BuildWish) -> str | ImageInfo:
+        """Build the newest commit of ``runtime`` ahead of need: the build record's id, or the image that is there.
+
+        Raises ConflictError in registry mode, and what the look-up of the commit raises.
+        """
+        match self.source:
+            case LocalBuildSource():
+                identity = await self._identity(self._runtimes.template(runtime), self.source)
+                found = await look_up(self._engine, identity, self._builds.was_built)
+                if isinstance(found, Hit) and not wish.force:
+                    return found.image
+                reason = "forced" if wish.force else str(found)
+                return self._builds.begin(identity, reason, wish).record_id
+            case RegistrySource():
+                raise ConflictError("images come from a registry here: nothing is built", code="not_built_here")
+            case _:
+                assert_never(self.source)
+
+    async def cancel_build(self, record_id: str) -> None:
+        """End a build, and return when it has ended. Raises NotFoundError, and ConflictError when it has ended."""
+        await self._builds.cancel(record_id)
+
+    async def _identity(self, template: Template, source: LocalBuildSource) -> BuildIdentity:
+        """What a build of the template would be made from at this moment."""
+        platform = source.platform or (await self._engine.info()).platform
+        commit = await self._resolver.resolve(template, Deadline(_RESOLVE_SECONDS))
+        return BuildIdentity(template=template, commit=commit, platform=platform)
+
     async def template_config(self, runtime: str, image: EnsuredImage) -> bytes | None:
         """The ``config.yaml`` of the template that a local build was made from; None where there is none."""
         if image.commit is None:
             return None
         template = self._runtimes.template(runtime)
-        key = (template.url.source, image.commit)
-        if key not in self._configs:
+        commit, content = self._configs.get(template.url.source, (None, None))
+        if commit != image.commit:
             checkout = await self._checkouts.checkout(template, image.commit, Deadline(_FETCH_SECONDS))
-            self._configs[key] = read_config(checkout.path, template, image.commit)
-        return self._configs[key]
+            content = read_config(checkout.path, template, image.commit)
+            self._configs[template.url.source] = image.commit, content
+        return content
 
     async def _built(
         self, template: Template, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
     ) -> EnsuredImage:
-        platform = source.platform or (await self._engine.info()).platform
         for _ in range(_MOVES + 1):
-            commit = await self._resolver.resolve(template, Deadline(_RESOLVE_SECONDS))
-            identity = BuildIdentity(template=template, commit=commit, platform=platform)
+            identity = await self._identity(template, source)
             try:
                 return await self._looked_up(identity, source, on_build)
             except CommitMovedError as moved:
-                log.info("the template moved during its fetch", runtime=template.runtime, was=commit, now=moved.commit)
+                about = log.bind(runtime=template.runtime, was=identity.commit, now=moved.commit)
+                about.info("the template moved during its fetch")
         raise SourceError(
             f"local-build mode: {template.url} moved {_MOVES + 1} times during its fetch; the host has no old ones",
             code="git_unreachable",
@@ -113,7 +146,7 @@ class ImageService:
             record_id = build
             await on_build(build)
 
-        found = await look_up(self._engine, identity)
+        found = await look_up(self._engine, identity, self._builds.was_built)
         about = log.bind(
             runtime=identity.template.runtime, commit=identity.commit[:12], build_id=identity.build_id[:12]
         )
@@ -121,11 +154,14 @@ class ImageService:
             case Hit():
                 image: ImageInfo = found.image
                 about.info("local-build: image found", image=image.id)
+                if f"{identity.repository}:{identity.tag}" not in image.tags:  # killed before it was tagged, or moved
+                    await self._engine.tag(image.id, identity.repository, identity.tag)
             case Miss():
                 about.info("local-build: image missing", reason=str(found))
                 image = await self._builds.build(identity, found, remember)
             case _:
                 assert_never(found)
+        self._usage.touch(image.id)
         return EnsuredImage(
             id=image.id,
             source=source.name,

@@ -25,8 +25,11 @@ def _read(tree: Path, name: str, template: Template, commit: str) -> bytes | Non
     path = tree / name
     if not path.is_symlink() and not path.exists():
         return None
-    real = path.resolve()
-    if not real.is_relative_to(tree.resolve()) or not real.is_file():
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # a link to nowhere, or to itself
+        real = None
+    if real is None or not real.is_relative_to(tree.resolve()) or not real.is_file():
         raise _malformed(f"has a {name} that is not a regular file inside it", template, commit)
     if real.stat().st_size > _LARGEST_FILE:
         raise _malformed(f"has a {name} of more than 1 MiB", template, commit)

@@ -1,6 +1,13 @@
 """A failed build in the words that reach its user, by whose fault it is."""
 
-from workspace_server.errors import DeadlineError, SourceError, TemplateError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import (
+    ConflictError,
+    DeadlineError,
+    SourceError,
+    TemplateError,
+    UnavailableError,
+    WorkspaceServerError,
+)
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildFailure, BuildFault
 
@@ -8,17 +15,18 @@ from workspace_server.model.build import BuildFailure, BuildFault
 def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> WorkspaceServerError:
     """The error for what the builder reported; ``log`` is where the whole log can be read."""
     template = identity.template
+    detail = failure.detail or "its client ended without a word"
     of = f"local-build mode: the image of {template.runtime} ({template.url} at {identity.commit[:12]})"
     match failure.fault:
         case BuildFault.STEP:
             return TemplateError(
-                f"{of} failed to build: {_step(failure)}\n{_tail(failure)}",
+                f"{of} failed to build: {_step(failure)}{_tail(failure)}",
                 code="build_failed",
                 hint=f"the whole log: GET {log}; repair the template and commit, or try again if a download failed",
             )
         case BuildFault.BASE_IMAGE:
             return SourceError(
-                f"{of} cannot be built: base image {failure.base_image or ''} could not be pulled: {failure.detail}",
+                f"{of} cannot be built: base image {failure.base_image or ''} could not be pulled: {detail}",
                 code="base_image_unavailable",
                 hint=f"check that this machine reaches the base image's registry, or make the image; log: GET {log}",
             )
@@ -36,7 +44,7 @@ def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> Wor
             )
         case BuildFault.ENGINE:
             return UnavailableError(
-                f"{of} was not built: the container engine went away: {failure.detail}",
+                f"{of} was not built: the container engine went away: {detail}",
                 code="engine_unavailable",
                 hint=f"start the container engine; log: GET {log}",
             )
@@ -48,6 +56,15 @@ def too_long(identity: BuildIdentity, step: str, limit: int) -> DeadlineError:
         f"local-build mode: the image of {identity.template.runtime} was not built within {limit} s; it was at: {step}",
         code="build_timeout",
         hint="MOLECULE_LOCAL_BUILD_MAX_SECONDS sets the limit",
+    )
+
+
+def build_cancelled(identity: BuildIdentity, step: str) -> ConflictError:
+    """The error for a build that a person ended."""
+    return ConflictError(
+        f"local-build mode: the build of the image of {identity.template.runtime} was cancelled; it was at: {step}",
+        code="build_cancelled",
+        hint="create the workspace again to build it again",
     )
 
 
@@ -68,4 +85,4 @@ def _step(failure: BuildFailure) -> str:
 
 
 def _tail(failure: BuildFailure) -> str:
-    return "\n".join(failure.tail)
+    return "".join(f"\n{line}" for line in failure.tail)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -87,6 +88,7 @@ class ImageInfo:
     labels: Mapping[str, str]
     platform: str
     size: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from workspace_server.model.workspace import Workspace
 
 CONFIG_PATH = "/configs"
 _AGENT_DOMAIN = "agents.moleculesai.app"
+_UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
 
 
@@ -56,13 +57,16 @@ def _config(workspace: Workspace, template_config: bytes | None) -> bytes:
         config["description"] = workspace.role
     if workspace.model:
         config["model"] = workspace.model
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    if _UNICODE_BREAKS.search(text):  # written as they are, they would be folded like line ends
+        text = yaml.safe_dump(config, sort_keys=False)
+    return text.encode()
 
 
 def _parsed(workspace: Workspace, template_config: bytes) -> dict[str, Any]:
     try:
         config = yaml.safe_load(template_config)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, a bottomless nesting
         raise _malformed(workspace, "is not valid YAML") from error
     if not isinstance(config, dict):
         raise _malformed(workspace, "is not a mapping")

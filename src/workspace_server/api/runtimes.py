@@ -1,0 +1,21 @@
+"""The route of runtimes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from workspace_server.api import access, forms
+from workspace_server.api.access import Caller, services
+from workspace_server.api.wire import JsonAnswer
+
+router = APIRouter(tags=["images"])
+
+
+@router.get("/runtimes", summary="List runtimes")
+async def runtimes(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
+    """Every runtime: where its images come from, whether one can be provisioned now, and if not, why.
+
+    In local-build mode the templates' hosts are asked at this moment, all side by side.
+    """
+    return JsonAnswer([forms.runtime(info) for info in await services(request).survey.runtimes()])

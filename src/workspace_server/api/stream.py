@@ -1,0 +1,42 @@
+"""Server-sent events."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import StreamingResponse
+
+from workspace_server.api.wire import plain
+from workspace_server.concurrency import with_pauses
+
+_KEEP_ALIVE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSentEvent:
+    """One event; ``data`` is JSON."""
+
+    event: str
+    data: Any
+    id: int | None = None
+
+    def encode(self) -> bytes:
+        """The event's lines on the wire."""
+        identity = "" if self.id is None else f"id: {self.id}\n"
+        body = json.dumps(plain(self.data), separators=(",", ":"), ensure_ascii=False)
+        return f"{identity}event: {self.event}\ndata: {body}\n\n".encode()
+
+
+def event_stream(events: AsyncIterator[ServerSentEvent]) -> StreamingResponse:
+    """A response that sends ``events`` as they come, and a comment whenever 15 s passed without one."""
+    return StreamingResponse(
+        _kept_alive(events),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _kept_alive(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[bytes]:
+    async for event in with_pauses(events, _KEEP_ALIVE_SECONDS):
+        yield b": still here\n\n" if event is None else event.encode()

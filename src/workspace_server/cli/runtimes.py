@@ -1,0 +1,33 @@
+"""``workspace-server runtimes``."""
+
+import asyncio
+from typing import Any
+
+from workspace_server.cli.client import open_own_client
+from workspace_server.cli.output import ago, print_json, print_table
+
+
+def print_runtimes(*, as_json: bool) -> None:
+    """Print the server's runtimes: where their images come from, whether one can be had now, and if not, why."""
+    runtimes = asyncio.run(_ask())
+    if as_json:
+        print_json(runtimes)
+        return
+    print_table(
+        ["runtime", "source", "image", "built", "can be provisioned"],
+        [
+            [
+                runtime["name"],
+                runtime["image_source"],
+                runtime["image"]["commit"][:12] if runtime["image"] else "",
+                ago(runtime["image"]["built_at"]) if runtime["image"] else "",
+                "yes" if runtime["provisionable"] else f"no: {runtime['reason']['error']}",
+            ]
+            for runtime in runtimes
+        ],
+    )
+
+
+async def _ask() -> Any:
+    async with open_own_client() as client:
+        return await client.call("GET", "/runtimes")

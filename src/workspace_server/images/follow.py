@@ -1,0 +1,63 @@
+"""Following a build: its log from any byte, and its steps, until it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from workspace_server.images.records import BuildBook, BuildRecord
+
+_POLL_SECONDS = 0.2
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One whole line of the log; ``offset`` is the byte after it."""
+
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepChange:
+    """The build is at another step."""
+
+    offset: int
+    record: BuildRecord
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEnd:
+    """The build ended; nothing follows."""
+
+    offset: int
+    record: BuildRecord
+
+
+async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncIterator[LogLine | StepChange | BuildEnd]:
+    """Everything of a build's log after byte ``offset``, as it is written. Raises NotFoundError."""
+    record = book.get(build)
+    step: Any = None
+    with book.log_path(build).open("rb") as log:
+        log.seek(offset)
+        while True:
+            # The record first: a build that has ended by now has written everything that is read below.
+            record = book.get(build)
+            if record.step != step:
+                step = record.step
+                yield StepChange(offset, record)
+            pending = b""
+            while block := log.read(_BLOCK):
+                *lines, pending = (pending + block).split(b"\n")
+                for line in lines:
+                    offset += len(line) + 1
+                    yield LogLine(offset, line.decode(errors="replace"))
+            if record.state.ended:
+                if pending:
+                    offset += len(pending)
+                    yield LogLine(offset, pending.decode(errors="replace"))
+                yield BuildEnd(offset, record)
+                return
+            log.seek(offset)
+            await asyncio.sleep(_POLL_SECONDS)

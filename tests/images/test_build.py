@@ -1,0 +1,327 @@
+"""A local build, from a commit to a tagged image, and everything that may go wrong on the way."""
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from support.engine_proxy import EngineProxy
+from support.git_repository import Repository
+from support.templates import Files, no_dockerfile, symlink_dockerfile
+from workspace_server.concurrency import Deadline
+from workspace_server.engine import Engine, ImageBuilder
+from workspace_server.errors import DeadlineError, SourceError, TemplateError, UnavailableError
+from workspace_server.git import CommitMovedError
+from workspace_server.images import BuildRecord
+from workspace_server.images.build import BuildWish
+from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.lookup import Miss
+from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState, BuildStep
+from workspace_server.model.container import ImageInfo
+from workspace_server.runtimes import Template
+
+from .conftest import FILES, Heard, Server, ServerOf
+from .making import identity
+
+pytestmark = pytest.mark.engine
+
+NO_IMAGE = Miss(reason="no image")
+
+
+@pytest.fixture
+def wanted(template: Template, repository: Repository) -> BuildIdentity:
+    return identity(template, repository.tip())
+
+
+async def built(server: Server, wanted: BuildIdentity) -> ImageInfo:
+    return await server.builds.build(wanted, NO_IMAGE, Heard())
+
+
+def the_record(server: Server) -> BuildRecord:
+    (record,) = server.book.newest()
+    return record
+
+
+async def committed(repository: Repository, template: Template, files: Files) -> BuildIdentity:
+    return identity(template, await repository.commit(files, replace=True))
+
+
+# The straight line
+
+
+async def test_an_image_carries_the_labels_of_its_commit(server: Server, wanted: BuildIdentity) -> None:
+    image = await built(server, wanted)
+
+    assert image.labels == wanted.labels(FILES["Dockerfile"].encode())
+
+
+async def test_an_image_gets_the_tag_of_its_commit_and_the_floating_one(server: Server, wanted: BuildIdentity) -> None:
+    image = await built(server, wanted)
+
+    found = await server.engine.image(image.id)
+    assert found is not None
+    assert set(found.tags) == {f"{wanted.repository}:{wanted.tag}", f"{wanted.repository}:{wanted.floating_tag}"}
+
+
+async def test_the_record_tells_the_whole_build(server: Server, wanted: BuildIdentity, builder: ImageBuilder) -> None:
+    image = await built(server, wanted)
+
+    record = the_record(server)
+    assert (record.state, record.phase, record.reason, record.builder, record.image_id, record.error) == (
+        BuildState.SUCCEEDED,
+        BuildPhase.DONE,
+        "no image",
+        builder.description,
+        image.id,
+        None,
+    )
+    assert [(step.n, step.of, step.name) for step in record.steps][-1] == (
+        record.steps[-1].of,
+        record.steps[-1].of,
+        "COPY content /content",
+    )
+
+
+async def test_the_log_on_disk_holds_the_builders_output_line_by_line(server: Server, wanted: BuildIdentity) -> None:
+    await built(server, wanted)
+
+    lines = server.book.log_path(the_record(server).id).read_text().splitlines()
+    assert [line for line in lines if re.search(r"(\[1/1\]|Step 2/\d+ :) ?COPY content /content$", line)]
+    assert [line for line in lines if line.count("#") > 1] == []
+
+
+async def test_every_step_is_logged_with_runtime_commit_and_build(server: Server, wanted: BuildIdentity) -> None:
+    from structlog.contextvars import merge_contextvars  # noqa: PLC0415
+
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        await built(server, wanted)
+
+    lines = [line for line in logs if line["event"].startswith("local-build:")]
+    assert [re.sub(r"\d+\.\d s", "N s", line["event"]) for line in lines] == [
+        f"local-build: cloning {wanted.template.url}",
+        f"local-build: clone complete ({wanted.commit[:12]})",
+        "local-build: docker build start",
+        "local-build: docker build done (N s)",
+    ]
+    expected = (wanted.template.runtime, wanted.commit[:12], wanted.build_id[:12])
+    assert {(line["runtime"], line["commit"], line.get("build_id")) for line in lines} == {expected}
+
+
+# Templates that cannot be built
+
+
+async def test_a_failing_step_is_the_templates_fault(
+    server: Server, repository: Repository, template: Template
+) -> None:
+    wanted = await committed(repository, template, {"Dockerfile": "FROM scratch\nCOPY missing /x\n"})
+
+    with pytest.raises(TemplateError) as caught:
+        await built(server, wanted)
+
+    record = the_record(server)
+    assert (caught.value.code, record.state, record.error) == (
+        "build_failed",
+        BuildState.FAILED,
+        caught.value.as_dict(),
+    )
+    assert f"GET /images/builds/{record.id}/log" in caught.value.hint
+
+
+@pytest.mark.parametrize("files", [no_dockerfile(), symlink_dockerfile(), symlink_dockerfile("Dockerfile")])
+async def test_a_template_without_a_dockerfile_is_not_built(
+    server: Server, repository: Repository, template: Template, files: Files
+) -> None:
+    with pytest.raises(TemplateError) as caught:
+        await built(server, await committed(repository, template, files))
+
+    assert (caught.value.code, the_record(server).state, the_record(server).phase) == (
+        "template_malformed",
+        BuildState.FAILED,
+        BuildPhase.DONE,
+    )
+
+
+async def test_a_build_that_failed_through_its_template_gives_the_same_answer_at_once(
+    server: Server, repository: Repository, template: Template
+) -> None:
+    wanted = await committed(repository, template, {"Dockerfile": "FROM scratch\nCOPY missing /x\n"})
+    messages, hints = set(), []
+    for _ in range(2):
+        with pytest.raises(TemplateError) as failed:
+            await built(server, wanted)
+        messages.add(failed.value.message)
+        hints.append(failed.value.hint)
+
+    assert [record.state for record in server.book.newest()] == [BuildState.FAILED]
+    assert len(messages) == 1
+    assert "is not tried again yet" in hints[1]
+
+
+async def test_a_forced_build_of_a_commit_that_failed_is_built_again(
+    server: Server, repository: Repository, template: Template
+) -> None:
+    wanted = await committed(repository, template, {"Dockerfile": "FROM scratch\nCOPY missing /x\n"})
+    with pytest.raises(TemplateError):
+        await built(server, wanted)
+    with pytest.raises(TemplateError):
+        await asyncio.shield(server.builds.begin(wanted, "forced", BuildWish(force=True)).flight)
+
+    assert [record.state for record in server.book.newest()] == [BuildState.FAILED] * 2
+
+
+async def test_a_commit_that_its_host_has_no_longer_tells_where_the_template_is_now(
+    server: Server, repository: Repository, wanted: BuildIdentity
+) -> None:
+    repository.faults.refuse_unadvertised()
+    now = await repository.commit({"content": "y"})
+
+    with pytest.raises(CommitMovedError):
+        await built(server, wanted)
+
+    error = the_record(server).error
+    assert (the_record(server).state, error) == (
+        BuildState.CANCELLED,
+        {
+            "error": f"the template moved to {now[:12]}, and its host has this commit no longer",
+            "code": "commit_moved",
+        },
+    )
+
+
+# What is built must be what was asked for
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """A builder that makes what it can, whatever platform it is asked for, as the classic one does."""
+
+    builder: ImageBuilder
+    description: str = "deaf"
+
+    async def build(self, request: BuildRequest, deadline: Deadline, **others: Any) -> str | BuildFailure:
+        return await self.builder.build(replace(request, platform="linux/amd64"), deadline, **others)
+
+
+async def test_an_image_of_another_platform_is_never_tagged(
+    server_of: ServerOf, builder: ImageBuilder, wanted: BuildIdentity
+) -> None:
+    async def choose() -> Any:
+        return Deaf(builder)
+
+    server = server_of(choose=choose)
+    foreign = identity(wanted.template, wanted.commit, "linux/s390x")
+
+    with pytest.raises(SourceError) as caught:
+        await built(server, foreign)
+
+    assert caught.value.code == "platform_unsupported"
+    assert [
+        await server.engine.image(f"{foreign.repository}:{tag}") for tag in (foreign.tag, foreign.floating_tag)
+    ] == [
+        None,
+        None,
+    ]
+
+
+async def test_an_image_that_vanished_before_it_was_looked_at_is_never_tagged(
+    server_of: ServerOf, proxy: EngineProxy, proxied: Engine, wanted: BuildIdentity
+) -> None:
+    proxy.faults.answer("GET", r"/images/sha256:\w+/json", status=404)
+    with pytest.raises(UnavailableError) as caught:
+        await built(server_of(engine=proxied), wanted)
+
+    assert (caught.value.code, "was built, but the engine has it not" in caught.value.message) == ("engine_error", True)
+    assert proxy.count("POST", "/images/.*/tag") == 0
+
+
+# Clocks
+
+
+async def test_a_build_that_takes_too_long_says_what_it_was_at(server_of: ServerOf, wanted: BuildIdentity) -> None:
+    server = server_of(seconds=0)
+
+    with pytest.raises(DeadlineError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, "not built within 0 s; it was at: fetch" in caught.value.message) == (
+        "build_timeout",
+        True,
+    )
+    assert the_record(server).error == caught.value.as_dict()
+
+
+async def test_a_shorter_limit_inside_is_not_called_the_builds(server_of: ServerOf, wanted: BuildIdentity) -> None:
+    async def hang() -> ImageBuilder:
+        raise DeadlineError("docker version took longer than 30 s")
+
+    with pytest.raises(DeadlineError) as caught:
+        await built(server_of(choose=hang), wanted)
+
+    assert (caught.value.code, caught.value.message) == ("deadline_exceeded", "docker version took longer than 30 s")
+
+
+# A cache that cannot be used
+
+
+@pytest.mark.parametrize("place", [".", "builds", "locks"])
+async def test_a_cache_that_cannot_be_used_is_a_fault_with_a_name_and_no_state_is_left(
+    server: Server, wanted: BuildIdentity, cache: Path, place: str
+) -> None:
+    blocked = _occupied(cache / place)
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+    blocked.unlink()
+    image = await built(server, wanted)
+
+    assert (caught.value.code, image.labels) == ("cache_unusable", wanted.labels(FILES["Dockerfile"].encode()))
+
+
+async def test_an_image_is_handed_out_although_its_record_cannot_be_closed(
+    server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workspace_server.images import records  # noqa: PLC0415
+
+    write = records.write_private
+
+    def full_at_the_end(file: Path, text: str) -> None:
+        if '"phase": "done"' in text:
+            raise OSError(28, "No space left on device", str(file))
+        write(file, text)
+
+    monkeypatch.setattr(records, "write_private", full_at_the_end)
+
+    assert (await built(server, wanted)).labels == wanted.labels(FILES["Dockerfile"].encode())
+
+
+async def test_a_log_that_cannot_be_written_ends_the_build(
+    server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(record_id: str) -> object:
+        return Path("/dev/full").open("ab", buffering=0)
+
+    monkeypatch.setattr(server.book, "open_log", full)
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, the_record(server).state) == ("no_space", BuildState.FAILED)
+
+
+def test_a_step_is_known_by_its_number_and_name(server: Server, wanted: BuildIdentity) -> None:
+    record = server.book.open(wanted, "no image")
+    server.book.note_step(record.id, BuildStep(n=1, of=1, name="RUN a"))
+    server.book.note_step(record.id, BuildStep(n=1, of=2, name="RUN b"))
+
+    assert [step.name for step in server.book.get(record.id).steps] == ["RUN a", "RUN b"]
+
+
+def _occupied(place: Path) -> Path:
+    """A file where a folder is wanted."""
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+    return place

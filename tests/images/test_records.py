@@ -1,0 +1,363 @@
+"""Build records: readable by every server that shares the cache, whole or absent, and never outside it."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from workspace_server.errors import NotFoundError, TemplateError, UnavailableError
+from workspace_server.images import BuildBook, BuildRecord
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+
+from .making import COMMIT, OTHER_COMMIT, identity, template
+
+STEP = BuildStep(n=1, of=2, name="RUN true")
+
+
+@pytest.fixture
+def book(cache: Path) -> BuildBook:
+    return BuildBook(cache)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def opened(book: BuildBook, runtime: str = "hermes", commit: str = COMMIT) -> BuildRecord:
+    return book.open(identity(template(runtime), commit), "no image")
+
+
+def ended(book: BuildBook, state: BuildState = BuildState.SUCCEEDED, **identity: str) -> BuildRecord:
+    return book.close(opened(book, **identity).id, state)
+
+
+def file_of(cache: Path, record: BuildRecord) -> Path:
+    return cache / "builds" / record.id / "record.json"
+
+
+# Round trips
+
+
+def test_a_new_record_says_what_is_to_be_built_and_why(book: BuildBook) -> None:
+    before = datetime.now(UTC)
+    record = opened(book)
+
+    assert before <= record.started_at <= datetime.now(UTC)
+    assert record == BuildRecord(
+        id=record.id,
+        runtime="hermes",
+        commit=COMMIT,
+        build_id=identity(template()).build_id,
+        platform="linux/amd64",
+        reason="no image",
+        state=BuildState.QUEUED,
+        phase=BuildPhase.QUEUED,
+        started_at=record.started_at,
+    )
+
+
+def test_another_server_reads_the_record_as_it_was_written(book: BuildBook, cache: Path) -> None:
+    record = opened(book)
+    book.note_step(record.id, STEP)
+    written = book.update(record.id, state=BuildState.RUNNING, phase=BuildPhase.BUILD, builder="buildx 0.13.1")
+
+    assert BuildBook(cache).get(record.id) == written
+
+
+def test_an_ended_record_is_read_with_its_error(book: BuildBook, cache: Path) -> None:
+    error = TemplateError("it failed", code="build_failed", hint="repair it")
+    written = book.close(opened(book).id, BuildState.FAILED, error=error)
+
+    assert BuildBook(cache).get(written.id) == written
+    assert written.error == {"error": "it failed", "code": "build_failed", "hint": "repair it"}
+
+
+def test_a_step_is_seen_in_this_process_at_once(book: BuildBook) -> None:
+    record = opened(book)
+    book.note_step(record.id, STEP)
+
+    assert book.get(record.id).step == STEP
+
+
+def test_a_step_that_goes_on_is_one_step(book: BuildBook) -> None:
+    record = opened(book)
+    for seconds in (None, 1.5):
+        book.note_step(record.id, BuildStep(n=1, of=2, name="RUN true", seconds=seconds))
+
+    assert book.get(record.id).steps == (BuildStep(n=1, of=2, name="RUN true", seconds=1.5),)
+
+
+def test_a_record_says_in_words_what_the_build_is_at(book: BuildBook) -> None:
+    record = opened(book)
+    before = record.where
+    book.note_step(record.id, STEP)
+
+    assert (before, book.get(record.id).where) == ("queued", "step 1 of 2, RUN true")
+
+
+def test_waiters_come_and_go(book: BuildBook) -> None:
+    record = opened(book)
+    for change in (+1, +1, -1):
+        book.count_waiter(record.id, change)
+
+    assert book.get(record.id).waiters == 1
+
+
+def test_nobody_waits_for_an_ended_build(book: BuildBook) -> None:
+    record = opened(book)
+    book.count_waiter(record.id, +1)
+    closed = book.close(record.id, BuildState.SUCCEEDED)
+    book.count_waiter(record.id, -1)
+
+    assert (closed.waiters, book.get(record.id).waiters) == (0, 0)
+
+
+def test_an_ended_build_took_as_long_as_it_took(book: BuildBook) -> None:
+    record = ended(book)
+    assert record.finished_at is not None
+
+    assert record.seconds == (record.finished_at - record.started_at) / timedelta(seconds=1)
+
+
+def test_an_ended_build_is_kept_on_disk_only(book: BuildBook, cache: Path) -> None:
+    record = ended(book)
+    file_of(cache, record).unlink()
+
+    with pytest.raises(NotFoundError):
+        book.get(record.id)
+
+
+# What is no record
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"id": "01', b"[]", b"null", b"{}", b'"x"', b"\xff", b"1" * 5000],
+    ids=["empty", "half", "list", "null", "object", "string", "binary", "number"],
+)
+def test_half_a_record_is_none(book: BuildBook, cache: Path, content: bytes) -> None:
+    record = ended(book)
+    file_of(cache, record).write_bytes(content)
+
+    assert book.newest() == []
+
+
+@pytest.mark.parametrize(
+    "field", [{"state": "elsewhere"}, {"steps": [1]}, {"started_at": 5}, {"finished_at": "soon"}, {"color": "red"}]
+)
+def test_a_record_of_another_form_is_none(book: BuildBook, cache: Path, field: dict[str, object]) -> None:
+    file = file_of(cache, ended(book))
+    file.write_text(json.dumps(json.loads(file.read_text()) | field))
+
+    assert book.newest() == []
+
+
+def test_what_else_lies_among_the_records_is_ignored(book: BuildBook, cache: Path) -> None:
+    record = ended(book)
+    (cache / "builds" / "notes.txt").touch()
+    (cache / "builds" / "folder").mkdir()
+
+    assert book.newest() == [record]
+
+
+def test_a_record_that_is_being_written_is_read_as_it_was_before(book: BuildBook, cache: Path) -> None:
+    record = ended(book)
+    file_of(cache, record).with_suffix(".new").write_text('{"id": "01')
+
+    assert book.get(record.id) == record
+
+
+# Names from requests
+
+
+@pytest.mark.parametrize("above", ["..", "../..", "../elsewhere", "/"])
+def test_a_name_from_a_request_never_leads_out_of_the_records(
+    book: BuildBook, cache: Path, tmp_path: Path, above: str
+) -> None:
+    record = ended(book)
+    for place in (cache / record.id, cache / "elsewhere" / record.id, tmp_path / record.id):
+        place.parent.mkdir(exist_ok=True)
+        (cache / "builds" / record.id).rename(place)
+        with pytest.raises(NotFoundError):
+            book.get(str(place) if above == "/" else f"{above}/{record.id}")
+        place.rename(cache / "builds" / record.id)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "%2e%2e",
+        "record.json",
+        "\0",
+        "01ARZ3NDEKTSV4RRFFQ69G5FA",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAVV",
+        "é" * 26,
+        "U" * 26,
+        "x" * 5000,
+        "01ARZ3NDEKTSV4RRFFQ69G5FA\n",
+        "/etc/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ],
+)
+def test_what_is_no_id_is_an_unknown_build(book: BuildBook, name: str) -> None:
+    ended(book)
+
+    with pytest.raises(NotFoundError) as caught:
+        book.get(name)
+
+    assert (caught.value.code, len(caught.value.message) < 60) == ("unknown_build", True)
+
+
+# Lists
+
+
+def test_the_newest_build_comes_first(book: BuildBook) -> None:
+    ids = [ended(book).id]
+    for _ in range(2):
+        began = time.time_ns() // 10**6
+        while time.time_ns() // 10**6 == began:  # an id holds its millisecond
+            pass
+        ids.append(ended(book).id)
+
+    assert [record.id for record in book.newest()] == ids[::-1]
+
+
+def test_a_running_build_is_listed_as_it_is_now(book: BuildBook) -> None:
+    record = opened(book)
+    book.note_step(record.id, STEP)
+
+    assert [each.step for each in book.newest()] == [STEP]
+
+
+def test_a_list_is_no_longer_than_asked(book: BuildBook) -> None:
+    newest = [ended(book) for _ in range(3)][1:]
+
+    assert book.newest(limit=2) == sorted(newest, key=lambda record: record.id, reverse=True)
+
+
+def test_a_list_of_one_runtime_has_no_other(book: BuildBook) -> None:
+    ended(book, runtime="hermes")
+    codex = ended(book, runtime="codex")
+
+    assert book.newest(runtime="codex", limit=1) == [codex]
+
+
+def test_an_empty_cache_has_no_builds(book: BuildBook) -> None:
+    assert book.newest() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "made"),
+    [
+        (BuildState.SUCCEEDED, True),
+        (BuildState.HIT, True),
+        (BuildState.FAILED, False),
+        (BuildState.CANCELLED, False),
+    ],
+)
+def test_a_build_that_ended_well_is_remembered_as_made(book: BuildBook, state: BuildState, made: bool) -> None:  # noqa: FBT001
+    record = ended(book, state)
+
+    assert (book.has_made(record.build_id), book.has_made("0" * 64)) == (made, False)
+
+
+# Builds that their server did not survive
+
+
+def test_an_open_record_of_a_server_that_is_gone_is_interrupted(book: BuildBook, cache: Path) -> None:
+    record = opened(book)
+
+    assert [each.id for each in BuildBook(cache).interrupted()] == [record.id]
+
+
+def test_a_record_that_ended_or_runs_here_is_not(book: BuildBook) -> None:
+    ended(book)
+    opened(book, commit=OTHER_COMMIT)
+
+    assert list(book.interrupted()) == []
+
+
+def test_an_interrupted_record_is_closed_with_the_reason(book: BuildBook, cache: Path) -> None:
+    record = opened(book)
+    later = BuildBook(cache)
+    for interrupted in later.interrupted():
+        later.interrupt(interrupted)
+
+    closed = BuildBook(cache).get(record.id)
+    assert (closed.state, closed.phase, closed.error and closed.error["code"]) == (
+        BuildState.CANCELLED,
+        BuildPhase.DONE,
+        "build_interrupted",
+    )
+
+
+def test_the_log_of_an_interrupted_build_says_so_after_all_that_was_in_it(book: BuildBook, cache: Path) -> None:
+    record = opened(book)
+    book.log_path(record.id).write_text("#1 step\n")
+    BuildBook(cache).interrupt(record)
+
+    first, last = book.log_path(record.id).read_text().splitlines()
+    assert (first, "the server stopped during this build" in last) == ("#1 step", True)
+
+
+# Places
+
+
+@pytest.mark.usefixtures("umask")
+def test_nobody_else_may_look_into_records_and_logs(book: BuildBook, cache: Path) -> None:
+    ended(book)
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [cache, *cache.rglob("*")]}
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_whoever_follows_the_log_sees_every_line_at_once(book: BuildBook) -> None:
+    record = opened(book)
+    with book.open_log(record.id) as log:
+        log.write(b"line\n")
+
+        assert book.log_path(record.id).read_bytes() == b"line\n"
+
+
+@pytest.mark.parametrize("method", ["open", "update", "close"])
+def test_a_cache_that_cannot_be_written_is_a_fault_with_a_name(
+    book: BuildBook, cache: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    record = opened(book)
+    monkeypatch.setattr("workspace_server.images.records.write_private", full)
+
+    with pytest.raises(UnavailableError) as caught:
+        {
+            "open": lambda: opened(book),
+            "update": lambda: book.update(record.id, phase=BuildPhase.BUILD),
+            "close": lambda: book.close(record.id, BuildState.SUCCEEDED),
+        }[method]()
+
+    assert (caught.value.code, str(cache) in caught.value.message) == ("no_space", True)
+
+
+@pytest.mark.parametrize("method", ["open", "close"])
+def test_a_record_that_could_not_be_written_is_not_kept_in_memory(
+    book: BuildBook, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    with monkeypatch.context() as broken:
+        record = opened(book) if method == "close" else None
+        broken.setattr("workspace_server.images.records.write_private", full)
+        with pytest.raises(UnavailableError):
+            opened(book) if record is None else book.close(record.id, BuildState.SUCCEEDED)
+
+    assert book._active == {}
+
+
+def full(file: Path, text: str) -> None:
+    raise OSError(28, os.strerror(28), str(file))
