@@ -11,9 +11,20 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 def literal_codes() -> set[str]:
     found = {"internal"}  # the one that no exception carries
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
-                found.add(node.value.value)
+        tree = ast.parse(path.read_text())
+        constants = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "code":
+                if isinstance(node.value, ast.Constant):
+                    found.add(node.value.value)
+                elif isinstance(node.value, ast.Name) and node.value.id in constants:
+                    found.add(constants[node.value.id])
             if isinstance(node, ast.FunctionDef):
                 names = [argument.arg for argument in node.args.kwonlyargs]
                 defaults = dict(zip(names, node.args.kw_defaults, strict=True))

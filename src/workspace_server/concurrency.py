@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -167,21 +167,23 @@ class SingleFlight(Generic[K, V]):
             del self._flights[key]
 
 
-async def periodic(name: str, seconds: float, work: Callable[[], Awaitable[None]], wake: asyncio.Event) -> None:
-    """Call ``work`` whenever ``wake`` is set and at least every ``seconds``, for ever.
+async def periodic(
+    name: str, seconds: float, work: Callable[[], Awaitable[None]], wake: asyncio.Event, *, at_once: bool = True
+) -> None:
+    """Call ``work`` whenever ``wake`` is set and at least every ``seconds``, for ever; the first time ``at_once``.
 
     The one place where a broad ``except`` is right: a round that fails is logged, and the next one comes.
     """
     while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("periodic work failed", work=name)
-        try:
+        if at_once:
+            try:
+                await work()
+            except Exception:
+                log.exception("periodic work failed", work=name)
+        at_once = True
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await wake.wait()
-        except TimeoutError:
-            pass
         wake.clear()
 
 

@@ -206,6 +206,20 @@ class Settings(BaseModel):
     build_max_seconds: int = Field(
         3600, alias="MOLECULE_LOCAL_BUILD_MAX_SECONDS", ge=1, description="Time limit of one build.", examples=["3600"]
     )
+    budget_mb: int = Field(
+        20480,
+        alias="MOLECULE_LOCAL_BUILD_BUDGET_MB",
+        ge=1,
+        description="What local images, checkouts and logs may take together, in MB; the least recently used go first.",
+        examples=["20480"],
+    )
+    budget_images: int = Field(
+        50,
+        alias="MOLECULE_LOCAL_BUILD_BUDGET_IMAGES",
+        ge=1,
+        description="How many local images are kept.",
+        examples=["50"],
+    )
     provision_timeout_seconds: int | None = Field(
         None,
         alias="PROVISION_TIMEOUT_SECONDS",

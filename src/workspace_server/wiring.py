@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from workspace_server.agents import AgentProxy, AgentRegistry, open_agents_client
-from workspace_server.concurrency import Deadline, TaskScope
+from workspace_server.concurrency import Deadline, TaskScope, periodic
 from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.directory import open_data_directory
 from workspace_server.db.installation import installation_id
@@ -19,6 +19,7 @@ from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
+from workspace_server.images.prune import Budget, Pruner
 from workspace_server.images.survey import Survey
 from workspace_server.images.usage import Usage
 from workspace_server.model import names
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_LOOK_SECONDS = 1.0
 _ADDRESS_SECONDS = 10.0
+_PRUNE_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Services:
     images: ImageService
     builds: BuildBook
     survey: Survey
+    pruner: Pruner
     workspaces: WorkspaceService
     store: WorkspaceStore
     tokens: TokenStore
@@ -95,6 +98,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             usage=usage,
             scope=scope,
         )
+        survey = Survey(
+            source=images.source, runtimes=runtimes, engine=engine, resolver=resolver, book=book, usage=usage
+        )
+        pruner = Pruner(
+            engine=engine,
+            survey=survey,
+            book=book,
+            usage=usage,
+            cache=settings.build_cache,
+            budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
+            used_by_rows=store.images_in_use,
+        )
         bridge = Bridge()
         provisioner = Provisioner(
             database=database,
@@ -118,6 +133,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         await _look_once(engine, bridge, reconciler)
         reconciler.start()
+        pruning = periodic("prune", _PRUNE_SECONDS, pruner.keep_within, asyncio.Event(), at_once=False)
+        scope.start(pruning, name="prune")
         yield Services(
             settings=settings,
             instance=instance,
@@ -128,9 +145,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             runtimes=runtimes,
             images=images,
             builds=book,
-            survey=Survey(
-                source=images.source, runtimes=runtimes, engine=engine, resolver=resolver, book=book, usage=usage
-            ),
+            survey=survey,
+            pruner=pruner,
             workspaces=WorkspaceService(
                 database=database, workspaces=store, tokens=tokens, events=events, wake=reconciler.wake
             ),

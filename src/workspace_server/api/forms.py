@@ -7,6 +7,7 @@ from typing import Any
 
 from workspace_server.images import BuildRecord
 from workspace_server.images.lookup import Hit, Miss
+from workspace_server.images.prune import Item, Pruned
 from workspace_server.images.survey import Explanation, LocalImage, RuntimeInfo
 from workspace_server.model import names
 from workspace_server.model.build import BuildState
@@ -134,6 +135,21 @@ def explanation(answer: Explanation) -> Mapping[str, Any]:
         "image": hit and {"id": hit.id, "tags": hit.tags, "built_at": hit.created_at, "size": hit.size},
         "estimate_seconds": answer.estimate_seconds,
     }
+
+
+def pruned(report: Pruned) -> Mapping[str, Any]:
+    """What a pruning removed and kept, and why."""
+    return {
+        "removed": [_item(item, why) for item, why in report.removed],
+        "kept": [_item(item, why) for item, why in report.kept],
+        "freed": report.freed,
+        "total": report.total,
+        "budget": report.budget.bytes,
+    }
+
+
+def _item(item: Item, why: str) -> Mapping[str, Any]:
+    return {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": why}
 
 
 def provisioning(workspace: Workspace, record: BuildRecord | None) -> Mapping[str, Any]:

@@ -57,6 +57,22 @@ async def builds(
     return JsonAnswer([forms.build(record) for record in found])
 
 
+class Prune(BaseModel):
+    """A clean-up."""
+
+    dry_run: StrictBool = Field(default=False, description="Only say what would go.")
+
+
+@router.post("/prune", summary="Clean up", openapi_extra=body_schema(Prune))
+async def prune(
+    request: Request,
+    body: Annotated[Prune, Depends(json_body(Prune, "invalid prune request"))],
+    _: Annotated[Caller, Depends(access.people)],
+) -> Response:
+    """Removes local images, checkouts and logs beyond the budget, least recently used first; never what is in use."""
+    return JsonAnswer(forms.pruned(await services(request).pruner.prune(dry_run=body.dry_run)))
+
+
 class StartBuild(BaseModel):
     """A build ahead of need."""
 

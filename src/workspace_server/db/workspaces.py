@@ -43,6 +43,11 @@ class WorkspaceStore:
         async with self._database.read() as connection:
             return [(row.id, row.purge) for row in await connection.execute(query)]
 
+    async def images_in_use(self) -> set[str]:
+        """The ids of the images that workspaces run, or would start from again."""
+        present = await self.present()
+        return {workspace.image.id for workspace in present if workspace.image and workspace.image.id}
+
     async def children(self, workspace_id: str) -> list[Workspace]:
         """The direct children that were not removed."""
         return await self._select(

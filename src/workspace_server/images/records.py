@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -126,7 +127,7 @@ class BuildBook:
             )
         return record
 
-    def newest(self, *, runtime: str | None = None, limit: int = 50) -> list[BuildRecord]:
+    def newest(self, *, runtime: str | None = None, limit: int | None = 50) -> list[BuildRecord]:
         """The newest builds first."""
         found = []
         for record in self._all():
@@ -156,6 +157,14 @@ class BuildBook:
             BuildState.CANCELLED,
             error=WorkspaceServerError("the server stopped during this build", code="build_interrupted"),
         )
+
+    def size(self, record_id: str) -> int:
+        """The bytes that a build's record and log take."""
+        return sum(path.stat().st_size for path in (self._folder / record_id).iterdir())
+
+    def remove(self, record_id: str) -> None:
+        """Forget an ended build."""
+        shutil.rmtree(self._folder / record_id, ignore_errors=True)
 
     def log_path(self, record_id: str) -> Path:
         """Where a build's log is."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workspace_server.db import Database, WorkspaceStore
+from workspace_server.db import Database, Transaction, WorkspaceStore
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
@@ -37,6 +37,11 @@ class Attempt:
         self._phases.finish()
         await self._write()
 
+    async def must_count(self, tx: Transaction) -> None:
+        """Raise SupersededError in a transaction that is only right as long as this attempt counts."""
+        if await self._store.progress(tx, self.workspace.id, self.workspace.generation) is None:
+            raise SupersededError
+
     async def note_build(self, build: str) -> None:
         """The image waits for this build."""
         await self.note_image(ImageOnRow(source=self._image.source, build=build))
@@ -67,8 +72,10 @@ class Attempt:
 
     async def wait_for_better_times(self, error: WorkspaceServerError) -> None:
         """What we depend on is away: the wish stays, and the row says what it waits for."""
-        self._phases.fail()
-        await self._write(**_words(error))
+        words = _words(error)
+        if self.workspace.failure != words["failure"]:
+            self._phases.fail()
+            await self._write(**words)
 
     async def _write(self, **changes: Any) -> None:
         async with self._database.write(durable=False) as tx:

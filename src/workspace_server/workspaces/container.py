@@ -2,7 +2,7 @@
 
 from workspace_server.images import EnsuredImage
 from workspace_server.model import names
-from workspace_server.model.container import ContainerSpec, Limits, Mount, NetworkInfo
+from workspace_server.model.container import ContainerSpec, Limits, Mount
 from workspace_server.model.workspace import Workspace
 from workspace_server.settings import Settings
 from workspace_server.workspaces.environment import CONFIG_PATH, environment
@@ -19,9 +19,9 @@ def volume_names(workspace: Workspace) -> list[str]:
 
 
 def container_spec(
-    workspace: Workspace, image: EnsuredImage, network: NetworkInfo, instance: str, settings: Settings
+    workspace: Workspace, image: EnsuredImage, host_gateway: str, instance: str, settings: Settings
 ) -> ContainerSpec:
-    """The container of a workspace's present generation."""
+    """The container of a workspace's present generation; ``host_gateway`` leads from it to this machine."""
     mounts = [
         Mount(source=names.config_volume(workspace.id), target=CONFIG_PATH),
         Mount(source=names.workspace_volume(workspace.id), target="/workspace"),
@@ -39,7 +39,7 @@ def container_spec(
         },
         mounts=mounts,
         network=names.NETWORK,
-        host_gateway=network.gateway,
+        host_gateway=host_gateway,
         limits=tier_limits(workspace.tier, settings),
         tier=workspace.tier,
         restart_policy=settings.restart_policy,

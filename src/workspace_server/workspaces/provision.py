@@ -1,15 +1,17 @@
 """From a claimed workspace to a running container whose agent has called."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 
 from workspace_server.concurrency import Deadline, first_of
 from workspace_server.db import Database, TokenStore, WorkspaceStore
 from workspace_server.engine import Engine
-from workspace_server.errors import DeadlineError, NotFoundError, TemplateError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, TemplateError, UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
@@ -23,8 +25,13 @@ from workspace_server.workspaces.environment import config_files
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _LAST_LINES = 30
-_URL_SECONDS = 10
+_GRACE_SECONDS = 60.0
+_SILENT = "agent_silent"
+_PASSING = frozenset({"engine_unavailable", "database_unavailable"})
+"""What is away comes back: a wish that needs it waits."""
 
 
 class Provisioner:
@@ -41,7 +48,7 @@ class Provisioner:
         engine: Engine,
         instance: str,
         settings: Settings,
-        expose: Callable[[NetworkInfo], Awaitable[None]],
+        expose: Callable[[NetworkInfo], Awaitable[str]],
     ) -> None:
         self._database = database
         self._workspaces = workspaces
@@ -60,38 +67,51 @@ class Provisioner:
         """
         attempt = self._attempt(workspace)
         made: list[str] = []
-        try:
+        async with self._settled(attempt, made):
             await self._run(attempt, made)
-        except UnavailableError as error:
-            if error.code != "engine_unavailable":
-                await self._give_up(attempt, error, made)
-            else:
-                log.warning("provisioning waits for the engine", workspace=workspace.id, error=error.message)
-                await attempt.wait_for_better_times(error)
-        except WorkspaceServerError as error:
-            await self._give_up(attempt, error, made)
 
     async def resume(self, workspace: Workspace) -> bool:
         """Go on where an earlier server stopped, when this generation's container runs already."""
         labels = {**names.workspace_labels(self._instance, workspace.id), names.GENERATION: str(workspace.generation)}
-        running = [container for container in await self._engine.containers(labels) if container.running]
-        if not running:
-            return False
         attempt = self._attempt(workspace)
-        try:
-            with self._events.listen() as news:
-                await self._started(attempt, running[0].id)
-                await self._until_online(attempt, running[0].id, news)
-        except WorkspaceServerError as error:
-            await self._give_up(attempt, error, [])
+        async with self._patient(attempt):
+            running = [container for container in await self._engine.containers(labels) if container.running]
+            if not running:
+                return False
+            async with self._settled(attempt, []):
+                with self._events.listen() as news:
+                    await self._started(attempt, running[0].id)
+                    await self._until_online(attempt, running[0].id, news, grace=_GRACE_SECONDS)
         return True
+
+    @asynccontextmanager
+    async def _settled(self, attempt: Attempt, made: list[str]) -> AsyncIterator[None]:
+        """A block whose failure is written to the row, for good unless it is a passing one."""
+        async with self._patient(attempt):
+            try:
+                yield
+            except WorkspaceServerError as error:
+                if error.code in _PASSING:
+                    raise
+                await self._give_up(attempt, error, made)
+
+    @asynccontextmanager
+    async def _patient(self, attempt: Attempt) -> AsyncIterator[None]:
+        """A block that leaves a wish a wish when what it needs is away."""
+        try:
+            yield
+        except UnavailableError as error:
+            if error.code not in _PASSING:
+                raise
+            log.warning("provisioning waits", workspace=attempt.workspace.id, code=error.code, error=error.message)
+            await attempt.wait_for_better_times(error)
 
     def _attempt(self, workspace: Workspace) -> Attempt:
         return Attempt(workspace, self._images.source.name, self._database, self._workspaces, self._events)
 
     async def _run(self, attempt: Attempt, made: list[str]) -> None:
         workspace = attempt.workspace
-        await attempt.enter(Phase.IMAGE)
+        await attempt.enter(Phase.IMAGE, last_sample_error="")
         image = await self._images.ensure(workspace.runtime, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
@@ -99,14 +119,15 @@ class Provisioner:
 
         await attempt.enter(Phase.VOLUMES)
         network = await self._engine.ensure_network(names.NETWORK)
-        await self._expose(network)
-        made += await self._ensure_volumes(workspace)
+        host_gateway = await self._expose(network)
+        await self._ensure_volumes(workspace, made)
         async with self._database.write(durable=False) as tx:
+            await attempt.must_count(tx)
             token = await self._tokens.rotate(tx, workspace.id)
 
         await attempt.enter(Phase.CONTAINER)
         files = config_files(workspace, template_config, token)
-        container_id = await self._create(workspace, image, network, files)
+        container_id = await self._create(workspace, image, host_gateway, files)
 
         with self._events.listen() as news:
             await attempt.enter(Phase.START)
@@ -114,24 +135,23 @@ class Provisioner:
             await self._started(attempt, container_id)
             await self._until_online(attempt, container_id, news)
 
-    async def _ensure_volumes(self, workspace: Workspace) -> list[str]:
-        """Make the volumes that are missing, and return those that were."""
+    async def _ensure_volumes(self, workspace: Workspace, made: list[str]) -> None:
+        """Make the volumes that are missing, and add each to ``made``."""
         labels = names.workspace_labels(self._instance, workspace.id)
         present = {volume.name for volume in await self._engine.volumes(labels)}
-        missing = [name for name in volume_names(workspace) if name not in present]
-        for name in missing:
-            await self._engine.ensure_volume(name, labels)
-        return missing
+        for name in volume_names(workspace):
+            if name not in present:
+                made.append(name)
+                await _to_its_end(self._engine.ensure_volume(name, labels))
 
     async def _create(
-        self, workspace: Workspace, image: EnsuredImage, network: NetworkInfo, files: list[ContainerFile]
+        self, workspace: Workspace, image: EnsuredImage, host_gateway: str, files: list[ContainerFile]
     ) -> str:
         """Replace the old container, if any. The files are in place before the new one runs its first instruction."""
         for old in await self._engine.containers(names.workspace_labels(self._instance, workspace.id)):
             await self._engine.remove_container(old.id)
-        container_id = await self._engine.create_container(
-            container_spec(workspace, image, network, self._instance, self._settings)
-        )
+        spec = container_spec(workspace, image, host_gateway, self._instance, self._settings)
+        container_id = await _to_its_end(self._engine.create_container(spec))
         await self._engine.copy_files(container_id, files)
         return container_id
 
@@ -140,21 +160,32 @@ class Provisioner:
         container = await self._engine.container(container_id)
         url = f"http://127.0.0.1:{container.agent_port}" if container and container.agent_port else ""
         started = attempt.workspace.container_started_at or datetime.now(UTC)
-        await attempt.enter(Phase.ONLINE, url=url, container_started_at=started)
+        cleared = {} if attempt.workspace.failure is None else {"failure": None, "last_sample_error": ""}
+        await attempt.enter(Phase.ONLINE, url=url, container_started_at=started, **cleared)
         log.info("container started", workspace=attempt.workspace.id, container=container_id[:12], url=url)
 
-    async def _until_online(self, attempt: Attempt, container_id: str, news: "asyncio.Queue[Event]") -> None:
-        """Wait for the agent's first call. Raises TemplateError when its container ends, or stays silent too long."""
+    async def _until_online(
+        self, attempt: Attempt, container_id: str, news: "asyncio.Queue[Event]", *, grace: float = 0.0
+    ) -> None:
+        """Wait for the agent's first call. Raises TemplateError when its container ends, or stays silent too long.
+
+        ``grace`` is how long it may take at least: nobody could call while there was no server.
+        """
         workspace = attempt.workspace
         limit = self._settings.start_limit(workspace.runtime)
         spent = (datetime.now(UTC) - (workspace.container_started_at or datetime.now(UTC))).total_seconds()
+        failure: TemplateError | None = None
         try:
-            async with Deadline(max(0.0, limit - spent)).limit("waiting for the agent"):
+            async with Deadline(max(limit - spent, min(limit, grace))).limit("waiting for the agent"):
                 exit_code = await first_of(self._online(workspace, news), self._exit(container_id))
-        except DeadlineError as error:
-            raise await self._silent(container_id, limit) from error
-        if exit_code is not None:
-            raise await self._exited(container_id, exit_code)
+            if exit_code is not None:
+                failure = await self._exited(container_id, exit_code)
+        except DeadlineError:
+            failure = await self._silent(container_id, limit)
+        if failure is not None and await self._still_waits(workspace):  # a call while we looked counts
+            if failure.code == _SILENT:
+                await self._engine.stop_container(container_id)  # and keep it, for whoever wants to look inside
+            raise failure
         await attempt.finish()
         log.info("workspace online", workspace=workspace.id, name=workspace.name)
 
@@ -165,10 +196,14 @@ class Provisioner:
             if event.workspace_id == workspace.id and event.type in (EventType.ONLINE, EventType.REMOVED):
                 return
 
+    async def _still_waits(self, workspace: Workspace) -> bool:
+        row = await self._workspaces.get(workspace.id)
+        return row is not None and row.status is WorkspaceStatus.PROVISIONING
+
     async def _exit(self, container_id: str) -> int:
         return await self._engine.wait_exit(container_id)
 
-    async def _exited(self, container_id: str, exit_code: int) -> WorkspaceServerError:
+    async def _exited(self, container_id: str, exit_code: int) -> TemplateError:
         return TemplateError(
             f"the agent's container ended with exit code {exit_code} before the agent's first call\n"
             + await self._last_lines(container_id),
@@ -176,20 +211,18 @@ class Provisioner:
             hint="correct what the last lines complain of, then create the workspace again",
         )
 
-    async def _silent(self, container_id: str, limit: float) -> WorkspaceServerError:
-        """The container is stopped but kept, so that what it holds can be looked at."""
+    async def _silent(self, container_id: str, limit: float) -> TemplateError:
         lines = await self._last_lines(container_id)
-        await self._engine.stop_container(container_id)
         return TemplateError(
             f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
-            code="agent_silent",
+            code=_SILENT,
             hint=f"does the container reach {self._settings.agents_url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
 
     async def _last_lines(self, container_id: str) -> str:
         try:
             return (await self._engine.logs_tail(container_id, _LAST_LINES)).strip() or "(it wrote nothing)"
-        except (NotFoundError, UnavailableError):
+        except WorkspaceServerError:
             return "(its log could not be read)"
 
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError, made: list[str]) -> None:
@@ -198,7 +231,7 @@ class Provisioner:
         log.warning(
             "provisioning failed", workspace=workspace.id, code=error.code, error=error.message, hint=error.hint
         )
-        if error.code != "agent_silent":
+        if error.code != _SILENT:
             await self._undo(workspace, made)
         await attempt.fail(error)
 
@@ -207,10 +240,31 @@ class Provisioner:
         try:
             for container in await self._engine.containers(labels):
                 await self._engine.remove_container(container.id)
-            for volume in made:
-                await self._engine.remove_volume(volume)
-        except (UnavailableError, DeadlineError) as error:
-            log.warning("could not undo a provisioning yet", workspace=workspace.id, error=error.message)
+            for volume in await self._engine.volumes(names.workspace_labels(self._instance, workspace.id)):
+                if volume.name in made:
+                    await self._engine.remove_volume(volume.name)
+        except WorkspaceServerError as error:  # whatever it is, the failure that led here is the one to tell of
+            log.warning("could not undo a provisioning", workspace=workspace.id, error=error.message)
+
+
+async def _to_its_end(call: Coroutine[object, object, T]) -> T:
+    """A call that makes something, which nothing takes back once it was sent: a cancel waits until it has ended.
+
+    So whoever clears up after us finds what it made.
+    """
+    ended = asyncio.Event()
+
+    async def whole() -> T:
+        try:
+            return await call
+        finally:
+            ended.set()
+
+    try:
+        return await asyncio.shield(whole())
+    except asyncio.CancelledError:
+        await ended.wait()
+        raise
 
 
 def _on_row(image: EnsuredImage) -> ImageOnRow:

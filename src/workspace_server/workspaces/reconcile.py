@@ -5,14 +5,15 @@ one finds wishes without containers and containers without wishes.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
 from workspace_server.concurrency import TaskScope, periodic
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.engine import Engine
-from workspace_server.errors import UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model import names
 from workspace_server.model.container import ContainerInfo
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _WISHES_SECONDS = 5.0
 _FACTS_SECONDS = 15.0
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 300.0
 
 
 class Reconciler:
@@ -51,6 +54,8 @@ class Reconciler:
         self._wishes = asyncio.Event()
         self._facts = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._clearing: dict[str, bool] = {}  # of those that are worked on: whether they are purged
+        self._pauses = Pauses()
 
     def wake(self) -> None:
         """There is a new wish."""
@@ -64,39 +69,49 @@ class Reconciler:
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
         for workspace_id, purge in await self._workspaces.to_clear():
-            await self._stop(workspace_id)
-            self._work(workspace_id, self._clear(workspace_id, purge=purge))
+            if self._clearing.get(workspace_id) != purge:
+                self._begin_clearing(workspace_id, purge=purge)
         for workspace in await self._workspaces.with_status(WorkspaceStatus.PROVISIONING):
             if workspace.id not in self._working:
-                self._work(workspace.id, self._provision(workspace))
+                self._work(workspace.id, partial(self._provision, workspace))
 
     async def observe(self) -> None:
         """Compare the engine's containers with the rows: mark the dead, remove those that belong to no row."""
+        # The rows first: what comes online while the engine answers is not missed in that answer.
+        living = await self._workspaces.with_status(WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED)
         try:
             containers = await self._engine.containers(names.installation_labels(self._instance))
-        except UnavailableError as error:
+        except (UnavailableError, DeadlineError) as error:
             log.warning("the engine cannot be observed", error=error.message)
             return
         found = {
             container.labels[names.WORKSPACE_ID]: container for container in containers if _of_workspace(container)
         }
-        living = await self._workspaces.with_status(WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED)
         for workspace in living:
             await self._compare(workspace, found.get(workspace.id))
-        for workspace_id in found.keys() - self._working.keys():
-            if await self._workspaces.get(workspace_id) is None:
+        for workspace_id in found.keys() - dict(await self._workspaces.to_clear()).keys():
+            row = await self._workspaces.get(workspace_id)
+            is_nobodys = row is None or row.status is WorkspaceStatus.REMOVED
+            if is_nobodys and workspace_id not in self._working:
                 log.warning("removing a container that belongs to no workspace", workspace=workspace_id)
-                self._work(workspace_id, self._clear(workspace_id, purge=False))
+                self._work(workspace_id, partial(self._clear, workspace_id, purge=False))
 
-    def _work(self, workspace_id: str, work: Coroutine[object, object, None]) -> None:
+    def _begin_clearing(self, workspace_id: str, *, purge: bool) -> None:
+        """After what is under way on the workspace: a provisioning is ended, another clearing is waited for."""
+        under_way = self._working.get(workspace_id)
+        ends_it = workspace_id not in self._clearing
+        self._clearing[workspace_id] = purge
+        self._work(workspace_id, partial(self._clear_after, under_way, workspace_id, ends_it=ends_it, purge=purge))
+
+    def _work(self, workspace_id: str, work: Callable[[], Awaitable[None]]) -> None:
         task = self._scope.start(self._tolerant(workspace_id, work), name=f"workspace {workspace_id}")
         self._working[workspace_id] = task
         task.add_done_callback(lambda done: self._done(workspace_id, done))
 
-    async def _tolerant(self, workspace_id: str, work: Coroutine[object, object, None]) -> None:
+    async def _tolerant(self, workspace_id: str, work: Callable[[], Awaitable[None]]) -> None:
         """Work that failed is logged; its wish is still on the row, and the next round tries again."""
         try:
-            await work
+            await work()
         except SupersededError:
             log.info("a provisioning is wanted no longer", workspace=workspace_id)
         except WorkspaceServerError as error:
@@ -105,21 +120,35 @@ class Reconciler:
     def _done(self, workspace_id: str, task: "asyncio.Task[None]") -> None:
         if self._working.get(workspace_id) is task:
             del self._working[workspace_id]
-
-    async def _stop(self, workspace_id: str) -> None:
-        """End the work on a workspace that was removed. A build it waited for goes on, for others."""
-        task = self._working.get(workspace_id)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            self._clearing.pop(workspace_id, None)
 
     async def _provision(self, workspace: Workspace) -> None:
         if workspace.generation and await self._provisioner.resume(workspace):
             return
+        if not self._pauses.over(workspace.id):
+            return
         async with self._database.write(durable=False) as tx:
             claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation)
-        if claimed is not None:
+        if claimed is None:
+            return
+        try:
             await self._provisioner.provision(claimed)
+        finally:
+            self._pauses.lengthen(workspace.id)
+        row = await self._workspaces.get(workspace.id)
+        if row is None or row.status is not WorkspaceStatus.PROVISIONING:
+            self._pauses.end(workspace.id)
+
+    async def _clear_after(
+        self, under_way: "asyncio.Task[None] | None", workspace_id: str, *, ends_it: bool, purge: bool
+    ) -> None:
+        """A provisioning that is ended leaves the build it waited for to others."""
+        if under_way is not None:
+            if ends_it:
+                under_way.cancel()
+            await asyncio.wait([under_way])
+        self._pauses.end(workspace_id)
+        await self._clear(workspace_id, purge=purge)
 
     async def _clear(self, workspace_id: str, *, purge: bool) -> None:
         """Remove everything of a removed workspace from the engine, by label; its files only when purged."""
@@ -131,6 +160,9 @@ class Reconciler:
             if volume.name not in kept:
                 await self._engine.remove_volume(volume.name)
         async with self._database.write() as tx:
+            wants_purge = dict(await self._workspaces.to_clear()).get(workspace_id, False)
+            if wants_purge and not purge:
+                return  # asked for meanwhile: the next round does it
             await self._workspaces.mark_cleared(tx, workspace_id)
         log.info("workspace removed", workspace=workspace_id, purged=purge)
 
@@ -144,13 +176,39 @@ class Reconciler:
             )
             if offline is not None:
                 await self._events.record(tx, Event(type=EventType.OFFLINE, workspace_id=workspace.id, payload={}))
-        log.warning("workspace offline: its container does not run", workspace=workspace.id)
+                log.warning("workspace offline: its container does not run", workspace=workspace.id)
 
     async def _keep_address(self, workspace: Workspace, container: ContainerInfo) -> None:
         url = f"http://127.0.0.1:{container.agent_port}"
         if container.agent_port and workspace.url != url:
             async with self._database.write(durable=False) as tx:
                 await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
+
+
+class Pauses:
+    """How long a workspace waits for its next provisioning, twice as long after each that came to no end.
+
+    Their causes are passing ones, but some pass slowly, and each try may build an image.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._until: dict[str, float] = {}
+
+    def over(self, workspace_id: str) -> bool:
+        """Whether the next try may begin."""
+        return asyncio.get_running_loop().time() >= self._until.get(workspace_id, 0.0)
+
+    def lengthen(self, workspace_id: str) -> None:
+        """One more try ended."""
+        seconds = self._seconds.get(workspace_id, _FIRST_PAUSE)
+        self._seconds[workspace_id] = min(seconds * 2, _LONGEST_PAUSE)
+        self._until[workspace_id] = asyncio.get_running_loop().time() + seconds
+
+    def end(self, workspace_id: str) -> None:
+        """There is nothing to try any more."""
+        self._seconds.pop(workspace_id, None)
+        self._until.pop(workspace_id, None)
 
 
 def _of_workspace(container: ContainerInfo) -> bool:

@@ -39,10 +39,6 @@ class WorkspaceService:
 
     async def create(self, spec: WorkspaceSpec) -> str:
         """Record a workspace that wants to run, and return its id. Raises InvalidRequestError for an unknown parent."""
-        if spec.parent_id is not None:
-            parent = await self._workspaces.get(spec.parent_id)
-            if parent is None or parent.status is WorkspaceStatus.REMOVED:
-                raise InvalidRequestError(f"there is no parent workspace {spec.parent_id}", code="unknown_parent")
         workspace_id = str(uuid4())
         provisioning = Event(
             type=EventType.PROVISIONING,
@@ -57,10 +53,18 @@ class WorkspaceService:
             },
         )
         async with self._database.write() as tx:
+            await self._check_parent(spec.parent_id)  # in the transaction: nobody removes it between check and insert
             await self._workspaces.insert(tx, workspace_id, spec)
             await self._events.record(tx, provisioning)
         self._wake()
         return workspace_id
+
+    async def _check_parent(self, parent_id: str | None) -> None:
+        if parent_id is None:
+            return
+        parent = await self._workspaces.get(parent_id)
+        if parent is None or parent.status is WorkspaceStatus.REMOVED:
+            raise InvalidRequestError(f"there is no parent workspace {parent_id}", code="unknown_parent")
 
     async def get(self, workspace_id: str) -> Workspace:
         """One workspace, removed ones included; raises NotFoundError."""
@@ -79,10 +83,10 @@ class WorkspaceService:
         With ``purge`` their ``/workspace`` volumes and rows go, too. Raises ConflictError ``confirmation_required``
         when there are children and nobody confirmed.
         """
-        children = await self._workspaces.children(workspace_id)
-        if children and not confirmed:
-            raise ChildrenError(children)
         async with self._database.write() as tx:
+            children = await self._workspaces.children(workspace_id)
+            if children and not confirmed:
+                raise ChildrenError(children)
             removed = await self._workspaces.remove(tx, workspace_id, purge=purge)
             for identity in removed:
                 await self._tokens.revoke_all(tx, identity)

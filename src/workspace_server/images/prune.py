@@ -1,0 +1,176 @@
+"""Keeping images, checkouts, object stores and logs under a budget: the least recently used go first.
+
+What is in use never goes: an image that a container or a workspace's row names, what a build works with, and what
+was used in the last minutes, because a create may be about to use it again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from workspace_server.engine import Engine
+from workspace_server.errors import UnavailableError, WorkspaceServerError
+from workspace_server.git.holdings import Holding, holdings, remove_holding
+from workspace_server.images.records import BuildBook, BuildRecord
+from workspace_server.images.survey import LocalImage, Survey
+from workspace_server.images.usage import Usage
+
+log = structlog.get_logger(__name__)
+
+_GRACE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much may be kept: bytes of everything together, and a number of images."""
+
+    bytes: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something that takes room. ``keep`` says why it must stay, ``remove`` removes it."""
+
+    kind: str
+    name: str
+    bytes: int
+    used_at: datetime
+    keep: str | None
+    remove: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What went, with the reason; what stayed, with the reason; bytes."""
+
+    removed: list[tuple[Item, str]]
+    kept: list[tuple[Item, str]]
+    freed: int
+    total: int
+    budget: Budget
+
+
+class Pruner:
+    """Keeps the local builds of this installation's cache and engine under a budget."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        survey: Survey,
+        book: BuildBook,
+        usage: Usage,
+        cache: Path,
+        budget: Budget,
+        used_by_rows: Callable[[], Awaitable[set[str]]],
+    ) -> None:
+        self._engine = engine
+        self._survey = survey
+        self._book = book
+        self._usage = usage
+        self._cache = cache
+        self._budget = budget
+        self._used_by_rows = used_by_rows
+
+    async def prune(self, *, dry_run: bool) -> Pruned:
+        """Remove what is beyond the budget, or only say what would go. Raises UnavailableError for the engine."""
+        items = sorted(await self._items(), key=lambda item: item.used_at)
+        bytes_over = sum(item.bytes for item in items) - self._budget.bytes
+        images_over = sum(item.kind == "image" for item in items) - self._budget.images
+        removed: list[tuple[Item, str]] = []
+        kept: list[tuple[Item, str]] = []
+        for item in items:
+            over = bytes_over > 0 or (images_over > 0 and item.kind == "image")
+            reason = item.keep or (None if over else "within the budget")
+            if reason is None:
+                reason = None if dry_run else await self._remove(item)
+            if reason is not None:
+                kept.append((item, reason))
+                continue
+            removed.append((item, "least recently used"))
+            bytes_over -= item.bytes
+            images_over -= item.kind == "image"
+        freed = sum(item.bytes for item, _ in removed)
+        total = sum(item.bytes for item, _ in kept)
+        return Pruned(removed=removed, kept=kept, freed=freed, total=total, budget=self._budget)
+
+    async def keep_within(self) -> None:
+        """The periodic work: prune, unless the engine is away."""
+        try:
+            await self.prune(dry_run=False)
+        except UnavailableError as error:
+            log.info("not pruned: the engine is away", error=error.message)
+
+    async def _remove(self, item: Item) -> str | None:
+        """Remove it; why it could not be, if it could not."""
+        try:
+            await item.remove()
+        except WorkspaceServerError as error:
+            return error.message
+        log.info("local-build: pruned", kind=item.kind, name=item.name, bytes=item.bytes)
+        return None
+
+    async def _items(self) -> list[Item]:
+        images, rows = await self._survey.images(), await self._used_by_rows()
+        kept = await asyncio.to_thread(holdings, self._cache)
+        records = self._book.newest(limit=None)
+        building = {record.commit for record in records if not record.state.ended}
+        return [
+            # Images that nobody with this cache ever used belong to another installation on this engine.
+            *(self._image(image, image.last_used_at, rows) for image in images if image.last_used_at is not None),
+            *(self._holding(holding, building) for holding in kept),
+            *(self._record(record) for record in records),
+        ]
+
+    def _image(self, image: LocalImage, used_at: datetime, rows: set[str]) -> Item:
+        keep = None
+        if image.in_use_by:
+            keep = f"in use by {len(image.in_use_by)} workspaces"
+        elif image.image.id in rows:
+            keep = "a workspace will start from it again"
+
+        async def remove() -> None:
+            for tag in image.image.tags or (image.image.id,):
+                await self._engine.remove_image(tag)
+            self._usage.forget(image.image.id)
+
+        return Item(
+            kind="image",
+            name=image.tag,
+            bytes=image.image.size,
+            used_at=used_at,
+            keep=keep or _fresh(used_at),
+            remove=remove,
+        )
+
+    def _holding(self, holding: Holding, building: set[str]) -> Item:
+        name = f"{holding.runtime}/{holding.path.name}"
+        keep = "being built" if holding.commit in building else _fresh(holding.used_at)
+        return Item(
+            kind=holding.kind,
+            name=name,
+            bytes=holding.bytes,
+            used_at=holding.used_at,
+            keep=keep,
+            remove=lambda: remove_holding(holding),
+        )
+
+    def _record(self, record: BuildRecord) -> Item:
+        used_at = record.finished_at or datetime.now(UTC)
+        keep = _fresh(used_at) if record.state.ended else "being built"
+
+        async def remove() -> None:
+            await asyncio.to_thread(self._book.remove, record.id)
+
+        return Item(
+            kind="log", name=record.id, bytes=self._book.size(record.id), used_at=used_at, keep=keep, remove=remove
+        )
+
+
+def _fresh(used_at: datetime) -> str | None:
+    return "used in the last ten minutes" if datetime.now(UTC) - used_at < _GRACE else None
