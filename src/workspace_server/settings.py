@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
-    SkipValidation,
     ValidationError,
     model_validator,
 )
@@ -280,7 +279,7 @@ class Settings(BaseModel):
     org_id: Annotated[str | None, Blankable] = Field(
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
-    passed_on: SkipValidation[Mapping[str, str]] = Field(repr=False, exclude=True)
+    passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
 
     @model_validator(mode="after")
     def _hang_together(self) -> Self:

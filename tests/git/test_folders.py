@@ -59,6 +59,7 @@ async def test_who_waits_for_the_lock_says_so(
     assert heard.lines[0] == {"event": WAITING, "runtime": "hermes", "commit": repository.tip()[:12]}
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_who_need_not_wait_says_nothing(
     store: CheckoutStore, repository: Repository, template: Template, heard: Heard
 ) -> None:

@@ -1,7 +1,5 @@
 import asyncio
-import base64
 import os
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,39 +7,18 @@ import httpx
 import pytest
 
 from support.git_repository import Repository
-from support.git_server import GitServer, git_server
+from support.git_server import GitServer
 from workspace_server.concurrency import Deadline, TaskScope
-from workspace_server.errors import SourceError, UnavailableError, WorkspaceServerError
-from workspace_server.git import GitAccess, Resolver, open_http_client, remote
+from workspace_server.errors import (
+    UnavailableError,
+)
+from workspace_server.git import (
+    GitAccess,
+    Resolver,
+)
 from workspace_server.runtimes import Template
 
-from .conftest import FILES, template_at
-
-BASIC = "Basic " + base64.b64encode(b"oauth2:s3cret").decode()
-
-
-async def code_of(resolver: Resolver, template: Template) -> str:
-    return (await failure_of(resolver, template)).code
-
-
-async def failure_of(resolver: Resolver, template: Template) -> WorkspaceServerError:
-    with pytest.raises(SourceError) as caught:
-        await resolver.resolve(template, Deadline(60))
-    return caught.value
-
-
-@pytest.fixture
-async def elsewhere(tmp_path: Path) -> AsyncIterator[GitServer]:
-    """Another origin."""
-    async with git_server(tmp_path / "elsewhere") as server:
-        yield server
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of a short answer is waited for, however slow the host."""
-    monkeypatch.setattr(remote, "REST_SECONDS", 60)
-
+from .conftest import FILES, look_up_failure, template_at
 
 # What a ref is
 
@@ -191,272 +168,6 @@ async def test_a_caller_that_goes_away_does_not_end_the_look_up_for_the_others(
     assert await second == repository.tip()
 
 
-# The token
-
-
-async def test_the_token_is_sent_with_the_first_request(
-    host: GitServer, with_token: Resolver, repository: Repository, template: Template
-) -> None:
-    host.faults.require_token("s3cret")
-    assert await with_token.resolve(template, Deadline(60)) == repository.tip()
-    assert [(request.status, request.headers["Authorization"]) for request in host.requests] == [(200, BASIC)]
-
-
-async def test_the_token_is_not_sent_to_another_origin(elsewhere: GitServer, with_token: Resolver) -> None:
-    repository = await elsewhere.create("o/n", FILES)
-    await with_token.resolve(template_at(repository.url), Deadline(60))
-    assert [request.headers.get("Authorization") for request in elsewhere.requests] == [None]
-
-
-async def test_the_token_is_not_sent_after_a_redirect_to_another_origin(
-    host: GitServer, elsewhere: GitServer, with_token: Resolver, template: Template
-) -> None:
-    host.faults.redirect(elsewhere.url + "o/n")
-    assert await code_of(with_token, template) == "template_repo_missing"
-    assert elsewhere.requests == []
-
-
-async def test_a_redirect_inside_the_origin_keeps_the_token(
-    host: GitServer, with_token: Resolver, repository: Repository
-) -> None:
-    host.faults.require_token("s3cret")
-    host.faults_at("o/old").redirect(repository.url)
-    assert await with_token.resolve(template_at(host.url + "o/old"), Deadline(60)) == repository.tip()
-    assert [request.headers.get("Authorization") for request in host.requests] == [BASIC, BASIC]
-
-
-# Redirects
-
-
-async def test_where_redirects_ended_is_remembered_for_the_fetch(
-    host: GitServer, resolver: Resolver, repository: Repository
-) -> None:
-    host.faults_at("o/old").redirect(repository.url)
-    template = template_at(host.url + "o/old")
-    await resolver.resolve(template, Deadline(60))
-    assert resolver.location(template.url).text == repository.url
-
-
-async def test_five_redirects_are_followed(host: GitServer, resolver: Resolver, repository: Repository) -> None:
-    for n in range(4):
-        host.faults_at(f"o/r{n}").redirect(f"{host.url}o/r{n + 1}")
-    host.faults_at("o/r4").redirect(repository.url)
-    assert await resolver.resolve(template_at(host.url + "o/r0"), Deadline(60)) == repository.tip()
-
-
-async def test_redirects_in_a_circle_end(host: GitServer, resolver: Resolver) -> None:
-    host.faults.redirect(host.url + "o/n")
-    assert await code_of(resolver, template_at(host.url + "o/n")) == "git_unreachable"
-    assert host.count() == 6
-
-
-@pytest.mark.parametrize(
-    ("location", "code"),
-    [
-        ("/user/login?redirect_to=%2Fo%2Fn", "template_repo_missing"),
-        ("https://127.0.0.1:{port}/o/n/info/refs?service=git-upload-pack", "template_repo_missing"),
-        ("http://localhost:{port}/o/n/info/refs?service=git-upload-pack", "template_repo_missing"),
-        ("http://u:p@127.0.0.1:{port}/o/n/info/refs?service=git-upload-pack", "git_unreachable"),
-        ("/o/%2e%2e/n/info/refs?service=git-upload-pack", "git_unreachable"),
-        ("http://127.0.0.1:99999999/info/refs?service=git-upload-pack", "git_unreachable"),
-        ("http://[::1/", "git_unreachable"),
-    ],
-)
-async def test_a_redirect_that_does_not_lead_to_a_repository_here_is_not_followed(
-    host: GitServer, resolver: Resolver, location: str, code: str
-) -> None:
-    host.faults.answer(302, headers={"Location": location.format(port=host.port)})
-    assert await code_of(resolver, template_at(host.url + "o/n")) == code
-    assert host.count() == 1
-
-
-# Failures, each made to happen
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (404, "template_repo_missing"),
-        (410, "template_repo_missing"),
-        (401, "template_repo_missing"),
-        (403, "template_repo_missing"),
-        (400, "git_unreachable"),
-        (429, "git_unreachable"),
-        (500, "git_unreachable"),
-        (503, "git_unreachable"),
-        (204, "git_unreachable"),
-    ],
-)
-async def test_what_the_host_answers_to_strangers(
-    host: GitServer, resolver: Resolver, template: Template, status: int, code: str
-) -> None:
-    host.faults.answer(status)
-    assert await code_of(resolver, template) == code
-
-
-@pytest.mark.parametrize("wrong", ["401", "403"])
-async def test_a_refused_token_is_denied(host: GitServer, with_token: Resolver, template: Template, wrong: str) -> None:
-    host.faults.require_token("another", wrong=wrong)  # type: ignore[arg-type]
-    assert await code_of(with_token, template) == "git_denied"
-
-
-async def test_a_missing_repository_is_missing(host: GitServer, resolver: Resolver) -> None:
-    error = await failure_of(resolver, template_at(host.url + "o/none"))
-    assert error.message.startswith(f"does not exist: the template repository {host.url}o/none of runtime hermes;")
-
-
-async def test_a_repository_that_asks_for_a_log_in_is_missing_or_private(
-    host: GitServer, resolver: Resolver, template: Template
-) -> None:
-    host.faults.require_token("s3cret")
-    assert (await failure_of(resolver, template)).message.startswith("does not exist or is private: ")
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type"),
-    [
-        ("<!DOCTYPE html><title>Sign in</title>", "text/html; charset=utf-8"),
-        ("0123456789012345678901234567890123456789\trefs/heads/main\n", "text/plain"),
-    ],
-    ids=["log-in page", "dumb protocol"],
-)
-async def test_a_page_instead_of_refs_is_missing_or_private(
-    host: GitServer, resolver: Resolver, template: Template, body: str, content_type: str
-) -> None:
-    host.faults.answer(200, body, content_type)
-    assert (await failure_of(resolver, template)).message.startswith("does not exist or is private: ")
-
-
-async def test_the_right_media_type_with_nonsense_is_unreachable(
-    host: GitServer, resolver: Resolver, template: Template
-) -> None:
-    host.faults.answer(200, "<html>", "application/x-git-upload-pack-advertisement")
-    assert await code_of(resolver, template) == "git_unreachable"
-
-
-async def test_an_empty_repository_has_no_ref(host: GitServer, resolver: Resolver) -> None:
-    repository = await host.create("o/empty")
-    assert await code_of(resolver, template_at(repository.url)) == "template_ref_missing"
-
-
-async def test_a_head_that_names_no_branch_has_no_ref(
-    resolver: Resolver, repository: Repository, template: Template
-) -> None:
-    await repository.delete_head()
-    assert await code_of(resolver, template) == "template_ref_missing"
-
-
-async def test_a_ref_that_is_not_there_is_missing(resolver: Resolver, repository: Repository) -> None:
-    assert await code_of(resolver, template_at(repository.url, ref="v9")) == "template_ref_missing"
-
-
-async def test_a_host_that_is_off_is_unreachable_in_the_exact_words(
-    host: GitServer, resolver: Resolver, template: Template
-) -> None:
-    await host.stop()
-    error = await failure_of(resolver, template)
-    assert (error.code, error.message, error.hint) == (
-        "git_unreachable",
-        (
-            f"local-build mode: Gitea unreachable at http://127.0.0.1:{host.port} — verify network or set"
-            " MOLECULE_IMAGE_REGISTRY to a reachable registry"
-        ),
-        f"the connection failed: connection refused (runtime hermes, {template.url})",
-    )
-
-
-@pytest.mark.parametrize("after", [0, 20, 60, 10_000_000])
-async def test_a_connection_that_is_cut_is_unreachable(
-    host: GitServer, resolver: Resolver, repository: Repository, after: int
-) -> None:
-    host.faults.cut_off(after)
-    assert await code_of(resolver, template_at(repository.url, ref="v9")) == "git_unreachable"
-
-
-async def test_a_list_that_ends_too_early_is_unreachable(
-    host: GitServer, resolver: Resolver, repository: Repository
-) -> None:
-    cut = f"001e# service=git-upload-pack\n0000{4 + 40 + 6:04x}{repository.tip()} HEAD\n"
-    host.faults.answer(200, cut, "application/x-git-upload-pack-advertisement")
-    assert await code_of(resolver, template_at(repository.url, ref="v9")) == "git_unreachable"
-
-
-async def test_a_host_that_stays_silent_is_unreachable_after_the_limit(
-    host: GitServer,
-    resolver: Resolver,
-    template: Template,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("workspace_server.git.resolve.LOOK_UP_SECONDS", 0.05)
-    host.faults.hold("info/refs")
-    error = await failure_of(resolver, template)
-    assert (error.code, error.hint) == (
-        "git_unreachable",
-        f"no complete answer in time: the look-up took longer than 0.05 s (runtime hermes, {template.url})",
-    )
-
-
-async def test_a_deadline_that_ends_during_the_look_up_is_unreachable(
-    host: GitServer, resolver: Resolver, template: Template
-) -> None:
-    host.faults.hold("info/refs")
-    with pytest.raises(SourceError) as caught:
-        await resolver.resolve(template, Deadline(0.05))
-    assert caught.value.code == "git_unreachable"
-
-
-async def test_a_list_without_end_is_given_up(
-    resolver: Resolver, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "MAX_BYTES", 100)
-    error = await failure_of(resolver, template_at(repository.url, ref="v9"))
-    assert error.hint.startswith("the list of refs is longer than ")
-
-
-async def test_a_host_without_tls_is_unreachable_with_the_cause(host: GitServer, resolver: Resolver) -> None:
-    error = await failure_of(resolver, template_at(f"https://127.0.0.1:{host.port}/o/n"))
-    assert error.hint.startswith("the connection failed: no common TLS ")
-
-
-async def test_a_failure_is_logged_in_the_words_of_the_error(
-    host: GitServer, resolver: Resolver, logs: list[dict[str, str]]
-) -> None:
-    error = await failure_of(resolver, template_at(host.url + "o/none"))
-    assert logs == [
-        {
-            "event": error.message,
-            "log_level": "warning",
-            "runtime": "hermes",
-            "url": host.url + "o/none",
-            "code": "template_repo_missing",
-            "cause": error.hint,
-        }
-    ]
-
-
-async def test_a_missing_repository_names_the_runtimes_that_answered_last(
-    host: GitServer, resolver: Resolver, repository: Repository
-) -> None:
-    for runtime in ("hermes", "codex"):
-        await resolver.resolve(template_at(repository.url, runtime=runtime), Deadline(60))
-    error = await failure_of(resolver, template_at(host.url + "o/none", runtime="autogen"))
-    assert error.message.endswith("; runtimes last seen to be buildable: codex, hermes")
-
-
-async def test_a_runtime_whose_repository_vanished_is_no_longer_named(
-    host: GitServer, resolver: Resolver, repository: Repository, template: Template
-) -> None:
-    await resolver.resolve(template, Deadline(60))
-    repository.faults.answer(404)
-    error = await failure_of(resolver, template)
-    assert error.message.endswith("; no runtime was seen to be buildable since the server started")
-
-
-async def test_an_error_makes_no_request_of_its_own(host: GitServer, resolver: Resolver) -> None:
-    await failure_of(resolver, template_at(host.url + "o/none"))
-    assert host.count() == 1
-
-
 # Repositories in folders
 
 
@@ -483,11 +194,12 @@ async def test_in_a_folder_refs_are_matched_as_exactly(resolver: Resolver, repos
 
 @pytest.mark.parametrize("ref", [None, "v9"])
 async def test_in_a_folder_an_empty_repository_has_no_ref(host: GitServer, resolver: Resolver, ref: str | None) -> None:
-    assert await code_of(resolver, folder(await host.create("o/empty"), ref)) == "template_ref_missing"
+    empty = await host.create("o/empty")
+    assert (await look_up_failure(resolver, folder(empty, ref))).code == "template_ref_missing"
 
 
 async def test_a_folder_without_repository_is_missing(resolver: Resolver, tmp_path: Path) -> None:
-    assert await code_of(resolver, template_at(f"file://{tmp_path}/none")) == "template_repo_missing"
+    assert (await look_up_failure(resolver, template_at(f"file://{tmp_path}/none"))).code == "template_repo_missing"
 
 
 async def test_a_folder_of_another_user_is_read(resolver: Resolver, repository: Repository) -> None:
@@ -503,38 +215,4 @@ async def test_without_git_a_folder_is_no_source(
     resolver = Resolver(http=http, access=replace(access, passed_on={"PATH": "/nowhere"}), scope=scope)
     with pytest.raises(UnavailableError) as caught:
         await resolver.resolve(folder(repository), Deadline(60))
-    assert caught.value.code == "tool_missing"
-
-
-# The client
-
-
-async def test_the_client_keeps_no_cookie(
-    host: GitServer, http: httpx.AsyncClient, resolver: Resolver, template: Template
-) -> None:
-    fault = host.faults.answer(404, headers={"Set-Cookie": "session=1; Path=/"})
-    await code_of(resolver, template)
-    host.faults.remove(fault)
-    await resolver.resolve(template, Deadline(60))
-    assert [request.headers.get("Cookie") for request in host.requests] == [None, None]
-
-
-async def test_a_client_of_others_that_follows_redirects_does_not_follow_them_here(
-    host: GitServer,
-    elsewhere: GitServer,
-    access: GitAccess,
-    scope: TaskScope,
-    template: Template,
-) -> None:
-    host.faults.redirect(elsewhere.url + "o/n")
-    async with httpx.AsyncClient(follow_redirects=True, auth=("user", "password")) as client:
-        await code_of(Resolver(http=client, access=access, scope=scope), template)
-    assert ([request.headers.get("Authorization") for request in host.requests], elsewhere.requests) == ([None], [])
-
-
-async def test_certificates_that_cannot_be_read_are_a_wrong_setting(access: GitAccess, tmp_path: Path) -> None:
-    broken = replace(access, passed_on={"SSL_CERT_FILE": str(tmp_path / "none.pem")})
-    with pytest.raises(WorkspaceServerError) as caught:
-        async with open_http_client(broken):
-            pass
-    assert caught.value.code == "invalid_setting"
+    assert caught.value.message == "git is not installed, and it moves the template's files from its repository"

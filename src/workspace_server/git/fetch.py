@@ -28,7 +28,7 @@ from workspace_server.git.faults import (
     complaint_of,
     malformed,
 )
-from workspace_server.git.folders import discard, is_published, locked, new_staging, prepare, publish, sweep
+from workspace_server.git.folders import discard, is_published, locked, mark_used, new_staging, prepare, publish, sweep
 from workspace_server.git.resolve import Resolver, is_pinned
 from workspace_server.git.store import ObjectStore, StoreDamagedError
 from workspace_server.git.tree import Tree, UnusableTreeError, difference
@@ -132,6 +132,7 @@ class CheckoutStore:
         if is_published(work.place):
             edited = await asyncio.to_thread(difference, work.checkout.path, tree)
             if edited is None:
+                mark_used(work.place)
                 return work.checkout
             work.about.warning("local-build: checkout edited", difference=edited)
         await discard(work.place)

@@ -64,6 +64,11 @@ def is_published(place: Path) -> bool:
     return not place.is_symlink() and (place / READY).is_file()
 
 
+def mark_used(place: Path) -> None:
+    """What was published there is used now: the marker's time is its last use."""
+    (place / READY).touch()
+
+
 async def sweep(folder: Path) -> None:
     """Remove what interrupted work left. Under the lock."""
     for left in _left(folder, _STAGING):
