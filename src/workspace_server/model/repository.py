@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 DEFAULT_TEMPLATE_PREFIX = "https://git.moleculesai.app/molecule-ai/molecule-ai-workspace-template-"
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9.])?|[0-9a-f:.]*:[0-9a-f:.]*")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")  # a name or IPv4, or IPv6
 _PATH = re.compile(r"(/[A-Za-z0-9._~@+-]+)+/?")
 
 
