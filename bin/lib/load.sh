@@ -18,3 +18,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 . "$root/bin/lib/private-engine.sh"
 # shellcheck source=lib/base-image.sh
 . "$root/bin/lib/base-image.sh"
+# shellcheck source=lib/buildx.sh
+. "$root/bin/lib/buildx.sh"

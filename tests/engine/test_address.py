@@ -64,8 +64,11 @@ async def test_a_contexts_certificates_are_used_by_the_cli_too(tmp_path: Path) -
     environment = await with_context(tmp_path, "host=tcp://192.0.2.1:2376")
     certificates = tmp_path / "contexts" / "tls" / hashlib.sha256(b"far").hexdigest() / "docker"
     certificates.mkdir(parents=True)
-    for name in ("ca.pem", "cert.pem", "key.pem"):
-        (certificates / name).write_text(name)
+    key, certificate = certificates / "key.pem", certificates / "cert.pem"
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=far"]
+    made = [*openssl, "-keyout", str(key), "-out", str(certificate)]
+    assert (await run(made, env={"PATH": os.environ["PATH"]}, deadline=Deadline(30))).ok
+    (certificates / "ca.pem").write_bytes(certificate.read_bytes())
 
     found = (await resolve_address(None, environment, Deadline(30))).cli_environment
 

@@ -1,6 +1,7 @@
 """Containers on a real engine."""
 
 import asyncio
+import os
 from contextlib import suppress
 from dataclasses import replace
 
@@ -84,9 +85,22 @@ async def test_limits_reach_the_engine(engine: Engine, address: EngineAddress, s
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("tier", [1, 2, 3, 4])
-async def test_the_engine_accepts_every_tier(engine: Engine, spec: ContainerSpec, tier: int) -> None:
+@pytest.mark.parametrize("tier", [1, 2, 3])
+async def test_the_engine_accepts_the_tiers_that_need_nothing_of_the_host(
+    engine: Engine, spec: ContainerSpec, tier: int
+) -> None:
     await engine.create_container(replace(spec, tier=tier))
+
+
+@pytest.mark.engine
+async def test_tier_4_is_accepted_where_the_engines_socket_is_and_refused_elsewhere(
+    engine: Engine, spec: ContainerSpec
+) -> None:
+    if os.access("/var/run/docker.sock", os.F_OK):
+        await engine.create_container(replace(spec, tier=4))
+    else:
+        with pytest.raises(InvalidRequestError, match="docker[.]sock"):
+            await engine.create_container(replace(spec, tier=4))
 
 
 @pytest.mark.engine
