@@ -7,7 +7,7 @@ this process, ``FileLock`` once on this machine.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -96,8 +96,8 @@ async def first_of(*contenders: Coroutine[object, object, V]) -> V:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def with_pauses(items: AsyncIterator[V], seconds: float) -> AsyncIterator[V | None]:
-    """The items as they come, and None whenever none came for ``seconds``."""
+async def with_pauses(items: AsyncGenerator[V, None], seconds: float) -> AsyncGenerator[V | None, None]:
+    """The items as they come, and None whenever none came for ``seconds``. Left early, it closes ``items``."""
     upcoming = asyncio.create_task(_next(items))
     try:
         while True:
@@ -112,6 +112,7 @@ async def with_pauses(items: AsyncIterator[V], seconds: float) -> AsyncIterator[
     finally:
         upcoming.cancel()
         await asyncio.gather(upcoming, return_exceptions=True)
+        await items.aclose()
 
 
 async def _next(items: AsyncIterator[V]) -> list[V]:

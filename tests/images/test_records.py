@@ -1,16 +1,12 @@
 """Build records: readable by every server that shares the cache, whole or absent, and never outside it."""
 
-import json
-import os
-import stat
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from workspace_server.errors import NotFoundError, TemplateError, UnavailableError
+from workspace_server.errors import NotFoundError, TemplateError
 from workspace_server.images import BuildBook, BuildRecord
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 
@@ -22,13 +18,6 @@ STEP = BuildStep(n=1, of=2, name="RUN true")
 @pytest.fixture
 def book(cache: Path) -> BuildBook:
     return BuildBook(cache)
-
-
-@pytest.fixture
-def umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 def opened(book: BuildBook, runtime: str = "hermes", commit: str = COMMIT) -> BuildRecord:
@@ -135,89 +124,6 @@ def test_an_ended_build_is_kept_on_disk_only(book: BuildBook, cache: Path) -> No
         book.get(record.id)
 
 
-# What is no record
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b'{"id": "01', b"[]", b"null", b"{}", b'"x"', b"\xff", b"1" * 5000],
-    ids=["empty", "half", "list", "null", "object", "string", "binary", "number"],
-)
-def test_half_a_record_is_none(book: BuildBook, cache: Path, content: bytes) -> None:
-    record = ended(book)
-    file_of(cache, record).write_bytes(content)
-
-    assert book.newest() == []
-
-
-@pytest.mark.parametrize(
-    "field", [{"state": "elsewhere"}, {"steps": [1]}, {"started_at": 5}, {"finished_at": "soon"}, {"color": "red"}]
-)
-def test_a_record_of_another_form_is_none(book: BuildBook, cache: Path, field: dict[str, object]) -> None:
-    file = file_of(cache, ended(book))
-    file.write_text(json.dumps(json.loads(file.read_text()) | field))
-
-    assert book.newest() == []
-
-
-def test_what_else_lies_among_the_records_is_ignored(book: BuildBook, cache: Path) -> None:
-    record = ended(book)
-    (cache / "builds" / "notes.txt").touch()
-    (cache / "builds" / "folder").mkdir()
-
-    assert book.newest() == [record]
-
-
-def test_a_record_that_is_being_written_is_read_as_it_was_before(book: BuildBook, cache: Path) -> None:
-    record = ended(book)
-    file_of(cache, record).with_suffix(".new").write_text('{"id": "01')
-
-    assert book.get(record.id) == record
-
-
-# Names from requests
-
-
-@pytest.mark.parametrize("above", ["..", "../..", "../elsewhere", "/"])
-def test_a_name_from_a_request_never_leads_out_of_the_records(
-    book: BuildBook, cache: Path, tmp_path: Path, above: str
-) -> None:
-    record = ended(book)
-    for place in (cache / record.id, cache / "elsewhere" / record.id, tmp_path / record.id):
-        place.parent.mkdir(exist_ok=True)
-        (cache / "builds" / record.id).rename(place)
-        with pytest.raises(NotFoundError):
-            book.get(str(place) if above == "/" else f"{above}/{record.id}")
-        place.rename(cache / "builds" / record.id)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        ".",
-        "..",
-        "%2e%2e",
-        "record.json",
-        "\0",
-        "01ARZ3NDEKTSV4RRFFQ69G5FA",
-        "01ARZ3NDEKTSV4RRFFQ69G5FAVV",
-        "é" * 26,
-        "U" * 26,
-        "x" * 5000,
-        "01ARZ3NDEKTSV4RRFFQ69G5FA\n",
-        "/etc/01ARZ3NDEKTSV4RRFFQ69G5FAV",
-    ],
-)
-def test_what_is_no_id_is_an_unknown_build(book: BuildBook, name: str) -> None:
-    ended(book)
-
-    with pytest.raises(NotFoundError) as caught:
-        book.get(name)
-
-    assert (caught.value.code, len(caught.value.message) < 60) == ("unknown_build", True)
-
-
 # Lists
 
 
@@ -308,56 +214,3 @@ def test_the_log_of_an_interrupted_build_says_so_after_all_that_was_in_it(book: 
 
     first, last = book.log_path(record.id).read_text().splitlines()
     assert (first, "the server stopped during this build" in last) == ("#1 step", True)
-
-
-# Places
-
-
-@pytest.mark.usefixtures("umask")
-def test_nobody_else_may_look_into_records_and_logs(book: BuildBook, cache: Path) -> None:
-    ended(book)
-
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [cache, *cache.rglob("*")]}
-    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
-
-
-def test_whoever_follows_the_log_sees_every_line_at_once(book: BuildBook) -> None:
-    record = opened(book)
-    with book.open_log(record.id) as log:
-        log.write(b"line\n")
-
-        assert book.log_path(record.id).read_bytes() == b"line\n"
-
-
-@pytest.mark.parametrize("method", ["open", "update", "close"])
-def test_a_cache_that_cannot_be_written_is_a_fault_with_a_name(
-    book: BuildBook, cache: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    record = opened(book)
-    monkeypatch.setattr("workspace_server.images.records.write_private", full)
-
-    with pytest.raises(UnavailableError) as caught:
-        {
-            "open": lambda: opened(book),
-            "update": lambda: book.update(record.id, phase=BuildPhase.BUILD),
-            "close": lambda: book.close(record.id, BuildState.SUCCEEDED),
-        }[method]()
-
-    assert (caught.value.code, str(cache) in caught.value.message) == ("no_space", True)
-
-
-@pytest.mark.parametrize("method", ["open", "close"])
-def test_a_record_that_could_not_be_written_is_not_kept_in_memory(
-    book: BuildBook, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    with monkeypatch.context() as broken:
-        record = opened(book) if method == "close" else None
-        broken.setattr("workspace_server.images.records.write_private", full)
-        with pytest.raises(UnavailableError):
-            opened(book) if record is None else book.close(record.id, BuildState.SUCCEEDED)
-
-    assert book._active == {}
-
-
-def full(file: Path, text: str) -> None:
-    raise OSError(28, os.strerror(28), str(file))

@@ -1,6 +1,7 @@
 """Routes of image builds."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, assert_never
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -14,7 +15,7 @@ from workspace_server.api.wire import JsonAnswer, body_schema, json_body
 from workspace_server.errors import InvalidRequestError
 from workspace_server.images import LocalBuildSource, RegistrySource
 from workspace_server.images.build import BuildWish
-from workspace_server.images.follow import BuildEnd, LogLine, StepChange
+from workspace_server.images.follow import BuildEnd, LogLine, News, StepChange
 from workspace_server.images.follow import follow as follow_build
 from workspace_server.model.container import ImageInfo
 
@@ -132,14 +133,19 @@ async def log(
     return FileResponse(path, media_type="text/plain; charset=utf-8")
 
 
-async def _events(news: AsyncIterator[LogLine | StepChange | BuildEnd]) -> AsyncIterator[ServerSentEvent]:
-    async for item in news:
-        match item:
-            case LogLine():
-                yield ServerSentEvent(id=item.offset, event="line", data={"text": item.text})
-            case StepChange():
-                yield ServerSentEvent(id=item.offset, event="step", data=forms.build(item.record, with_steps=False))
-            case BuildEnd():
-                yield ServerSentEvent(id=item.offset, event="end", data=forms.build(item.record))
-            case _:
-                assert_never(item)
+async def _events(news: AsyncGenerator[News, None]) -> AsyncGenerator[ServerSentEvent, None]:
+    async with aclosing(news):
+        async for item in news:
+            yield _event(item)
+
+
+def _event(item: News) -> ServerSentEvent:
+    match item:
+        case LogLine():
+            return ServerSentEvent(id=item.offset, event="line", data={"text": item.text})
+        case StepChange():
+            return ServerSentEvent(id=item.offset, event="step", data=forms.build(item.record, with_steps=False))
+        case BuildEnd():
+            return ServerSentEvent(id=item.offset, event="end", data=forms.build(item.record))
+        case _:
+            assert_never(item)

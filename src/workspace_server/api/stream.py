@@ -1,7 +1,8 @@
 """Server-sent events."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class ServerSentEvent:
         return f"{identity}event: {self.event}\ndata: {body}\n\n".encode()
 
 
-def event_stream(events: AsyncIterator[ServerSentEvent]) -> StreamingResponse:
+def event_stream(events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
     """A response that sends ``events`` as they come, and a comment whenever 15 s passed without one."""
     return StreamingResponse(
         _kept_alive(events),
@@ -37,6 +38,7 @@ def event_stream(events: AsyncIterator[ServerSentEvent]) -> StreamingResponse:
     )
 
 
-async def _kept_alive(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[bytes]:
-    async for event in with_pauses(events, _KEEP_ALIVE_SECONDS):
-        yield b": still here\n\n" if event is None else event.encode()
+async def _kept_alive(events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(with_pauses(events, _KEEP_ALIVE_SECONDS)) as paused:
+        async for event in paused:
+            yield b": still here\n\n" if event is None else event.encode()

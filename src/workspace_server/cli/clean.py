@@ -19,12 +19,14 @@ async def remove_everything(engine: Engine, settings: Settings, *, keep_network:
     left: list[str] = []
     with open_data_directory(settings.data_dir) as directory:
         left += await _remove_by_label(engine, directory)
-    for record in BuildBook(settings.build_cache).newest(limit=_ALL):
-        if record.state is BuildState.SUCCEEDED and record.image_id and await engine.image(record.image_id):
+    # Also of builds that did not end well: a server that was killed may have left an image and told nobody.
+    records = BuildBook(settings.build_cache).newest(limit=_ALL)
+    for build_id in sorted({record.build_id for record in records if record.state is not BuildState.HIT}):
+        for image in await engine.images({names.BUILD_ID: build_id}):
             try:
-                await engine.remove_image(record.image_id, force=True)
+                await engine.remove_image(image.id, force=True)
             except ConflictError:
-                left.append(record.image_id)
+                left.append(image.id)
     if not keep_network and not await engine.remove_network(names.NETWORK):
         left.append(f"network {names.NETWORK}")
     return left

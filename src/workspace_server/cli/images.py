@@ -13,6 +13,8 @@ from workspace_server.cli.watch import watch_build
 
 app = typer.Typer(help="Images and their builds.", no_args_is_help=True, rich_markup_mode=None)
 
+_PRUNE_SECONDS = 600.0  # large images go slowly
+
 Json = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
 Runtime = Annotated[str, typer.Argument(help="A runtime's name, see `workspace-server runtimes`.")]
 Build = Annotated[str, typer.Argument(help="A build's id, see `workspace-server images builds`.")]
@@ -144,10 +146,17 @@ def prune(
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Remove what was not used for longest, down to the budget; never what is in use."""
-    answer = _call(lambda client: client.call("POST", "/images/prune", {"dry_run": dry_run}))
+    body = {"dry_run": dry_run}
+    answer = _call(lambda client: client.call("POST", "/images/prune", body, seconds=_PRUNE_SECONDS))
     if as_json:
         print_json(answer)
         return
-    rows = [[item["kind"], item["name"], size(item["bytes"]), item["why"]] for item in answer["removed"]]
-    print_table(["removed" if not dry_run else "would remove", "name", "size", "why"], rows)
+    _print_items("would remove" if dry_run else "removed", answer["removed"])
+    if dry_run:
+        _print_items("would keep", answer["kept"])
     print(f"{size(answer['freed'])} freed, {size(answer['total'])} left of a budget of {size(answer['budget'])}")
+
+
+def _print_items(title: str, items: Any) -> None:
+    rows = [[item["kind"], item["name"], size(item["bytes"]), item["why"]] for item in items]
+    print_table([title, "name", "size", "why"], rows)

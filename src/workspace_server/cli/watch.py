@@ -36,10 +36,11 @@ async def watch_until_online(client: Client, workspace_id: str, console: Console
             match view["status"]:
                 case "online" | "degraded":
                     return
-                case "failed" | "removed":
+                case "provisioning":
+                    await asyncio.sleep(_POLL_SECONDS)
+                case _:
                     error = view["error"] or {"error": f"the workspace is {view['status']}", "code": "failed"}
                     raise WorkspaceServerError(error["error"], code=error["code"], hint=error.get("hint", ""))
-            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def watch_build(client: Client, build_id: str, console: Console | None) -> Any:
@@ -53,7 +54,7 @@ async def watch_build(client: Client, build_id: str, console: Console | None) ->
             if shown is not None:
                 shown.update(line)
             elif console is not None and line not in said:
-                console.print(line, markup=False)
+                console.print(line, markup=False, emoji=False, soft_wrap=True)
             said.add(line)
             if build["finished_at"] is not None:
                 break
@@ -119,7 +120,7 @@ class PlainPhases:
         key = line.rsplit(" ", 2)[0] if line.endswith(" s") else line
         if key not in self._said:
             self._said.add(key)
-            self._console.print(line, markup=False, highlight=False)
+            self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _build_rows(view: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from workspace_server.concurrency import Deadline
+from workspace_server.errors import ConflictError
 from workspace_server.git.folders import READY, discard, is_published, locked
 
 log = structlog.get_logger(__name__)
@@ -43,10 +45,16 @@ def holdings(cache: Path) -> list[Holding]:
 
 
 async def remove_holding(holding: Holding) -> None:
-    """Remove it, under the lock of its runtime. Raises DeadlineError while somebody fetches."""
+    """Remove it, under the lock of its runtime.
+
+    Raises DeadlineError while somebody fetches, ConflictError when it was used since it was looked at.
+    """
     about = log.bind(runtime=holding.runtime)
     async with locked(holding.path.parent / "lock", Deadline(_LOCK_SECONDS), about):
-        await discard(holding.path)
+        with suppress(FileNotFoundError):
+            if _used_at(holding.kind, holding.path) != holding.used_at:
+                raise ConflictError("used meanwhile", code="in_use")
+            await discard(holding.path)
 
 
 def _folders(cache: Path) -> Iterator[Path]:
@@ -60,21 +68,27 @@ def _folders(cache: Path) -> Iterator[Path]:
 
 def _of_runtime(folder: Path) -> Iterator[Holding]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(_STORE):
-            yield _holding(HoldingKind.OBJECTS, folder, path, path)
-        elif is_published(path):
-            yield _holding(HoldingKind.CHECKOUT, folder, path, path / READY)
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if path.name.startswith(_STORE) and not path.is_symlink():
+                yield _holding(HoldingKind.OBJECTS, folder, path)
+            elif is_published(path):
+                yield _holding(HoldingKind.CHECKOUT, folder, path)
 
 
-def _holding(kind: HoldingKind, folder: Path, path: Path, used: Path) -> Holding:
+def _holding(kind: HoldingKind, folder: Path, path: Path) -> Holding:
     return Holding(
         kind=kind,
         runtime=folder.name,
         path=path,
         commit=path.name if kind is HoldingKind.CHECKOUT else None,
         bytes=tree_bytes(path),
-        used_at=datetime.fromtimestamp(used.stat().st_mtime, UTC),
+        used_at=_used_at(kind, path),
     )
+
+
+def _used_at(kind: HoldingKind, path: Path) -> datetime:
+    used = path / READY if kind is HoldingKind.CHECKOUT else path
+    return datetime.fromtimestamp(used.stat().st_mtime, UTC)
 
 
 def tree_bytes(path: Path) -> int:

@@ -89,8 +89,6 @@ class LocalBuilds:
         ``on_record`` is given the build record's id before the wait begins. Raises the build's own error, one of
         TemplateError, SourceError, UnavailableError and DeadlineError.
         """
-        if (failed := self._memory.recall(identity.build_id)) is not None:
-            raise failed
         build = self.begin(identity, str(miss))
         self._book.count_waiter(build.record_id, +1)
         try:
@@ -100,12 +98,17 @@ class LocalBuilds:
             self._book.count_waiter(build.record_id, -1)
 
     def begin(self, identity: BuildIdentity, reason: str, wish: BuildWish = _ORDINARY) -> RunningBuild:
-        """Start a build, or join the equal one that is under way. A forced one forgets that it failed before."""
+        """Start a build, or join the equal one that is under way. A forced one forgets that it failed before.
+
+        Raises TemplateError when it failed a while ago and is not forced, UnavailableError when the cache is unusable.
+        """
         build_id = identity.build_id
         running = self._running.get(build_id)
         if running is None:
             if wish.force:
                 self._memory.forget(build_id)
+            elif (failed := self._memory.recall(build_id)) is not None:
+                raise failed
             record_id, cancelled = self._book.open(identity, reason).id, asyncio.Event()
             flight = self._flights.start(build_id, lambda: self._recorded(identity, record_id, wish, cancelled))
             running = self._running[build_id] = RunningBuild(record_id=record_id, flight=flight, cancelled=cancelled)

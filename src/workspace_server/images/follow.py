@@ -1,7 +1,7 @@
 """Following a build: its log from any byte, and its steps, until it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,10 @@ class BuildEnd:
     record: BuildRecord
 
 
-async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncIterator[LogLine | StepChange | BuildEnd]:
+News = LogLine | StepChange | BuildEnd
+
+
+async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncGenerator[News, None]:
     """Everything of a build's log after byte ``offset``, as it is written. Raises NotFoundError."""
     record = book.get(build)
     step: Any = None

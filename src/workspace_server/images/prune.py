@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from workspace_server.engine import Engine
-from workspace_server.errors import UnavailableError, WorkspaceServerError
+from workspace_server.errors import ConflictError, UnavailableError, WorkspaceServerError
 from workspace_server.git.holdings import Holding, holdings, remove_holding
 from workspace_server.images.records import BuildBook, BuildRecord
 from workspace_server.images.survey import LocalImage, Survey
@@ -135,6 +135,8 @@ class Pruner:
             keep = "a workspace will start from it again"
 
         async def remove() -> None:
+            if self._usage.last(image.image.id) != used_at:
+                raise ConflictError("used meanwhile", code="in_use")
             for tag in image.image.tags or (image.image.id,):
                 await self._engine.remove_image(tag)
             self._usage.forget(image.image.id)

@@ -1,5 +1,6 @@
 """``ensure``: a runtime's name goes in, the id of an image on the engine comes out."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -83,16 +84,19 @@ class ImageService:
     async def begin_build(self, runtime: str, wish: BuildWish) -> str | ImageInfo:
         """Build the newest commit of ``runtime`` ahead of need: the build record's id, or the image that is there.
 
-        Raises ConflictError in registry mode, and what the look-up of the commit raises.
+        Raises ConflictError in registry mode, what the look-up of the commit raises, and TemplateError when the build
+        failed a while ago and is not forced.
         """
         match self.source:
             case LocalBuildSource():
                 identity = await self._identity(self._runtimes.template(runtime), self.source)
                 found = await look_up(self._engine, identity, self._builds.was_built)
                 if isinstance(found, Hit) and not wish.force:
+                    self._usage.touch(found.image.id)
                     return found.image
-                reason = "forced" if wish.force else str(found)
-                return self._builds.begin(identity, reason, wish).record_id
+                build = self._builds.begin(identity, "forced" if wish.force else str(found), wish)
+                build.flight.add_done_callback(self._note_built)
+                return build.record_id
             case RegistrySource():
                 raise ConflictError("images come from a registry here: nothing is built", code="not_built_here")
             case _:
@@ -101,6 +105,11 @@ class ImageService:
     async def cancel_build(self, record_id: str) -> None:
         """End a build, and return when it has ended. Raises NotFoundError, and ConflictError when it has ended."""
         await self._builds.cancel(record_id)
+
+    def _note_built(self, flight: "asyncio.Future[ImageInfo]") -> None:
+        """What was built ahead of need is this cache's, and the newest in it."""
+        if not flight.cancelled() and flight.exception() is None:
+            self._usage.touch(flight.result().id)
 
     async def _identity(self, template: Template, source: LocalBuildSource) -> BuildIdentity:
         """What a build of the template would be made from at this moment."""

@@ -3,6 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 
 class Usage:
     """Last uses of images."""
@@ -11,9 +15,12 @@ class Usage:
         self._folder = cache / "used"
 
     def touch(self, image_id: str) -> None:
-        """The image is used now."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file(image_id).touch(mode=0o600)
+        """The image is used now, whether or not that can be written down."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file(image_id).touch(mode=0o600)
+        except OSError as error:
+            log.warning("the use of an image could not be noted", image=image_id, error=error.strerror)
 
     def last(self, image_id: str) -> datetime | None:
         """When the image was last used; None when nobody knows."""

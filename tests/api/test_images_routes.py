@@ -1,0 +1,345 @@
+"""The routes of images, of runtimes, and of builds that are begun, followed and ended."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from support.build_host import build_host
+from support.engine import instance_label, purge
+from support.git_server import GitServer, git_server
+from support.rows import build
+from support.server import InProcess, Json, eventually, in_process
+from support.templates import calling_template, tiny_template
+from workspace_server.api import stream
+from workspace_server.errors import TemplateError
+from workspace_server.model.build import BuildState, BuildStep
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REGISTRY = "registry.example.org/team"
+
+
+@dataclass(slots=True)
+class Listener:
+    """A client that follows a log: it hears every piece as it is sent, and can go away."""
+
+    heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: bool = False
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.asked:
+            self.asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.body":
+            self.heard.put_nowait(message["body"])
+
+    async def next(self) -> str:
+        async with asyncio.timeout(30):
+            return (await self.heard.get()).decode()
+
+    def follow(self, app: InProcess, record: str) -> "asyncio.Task[None]":
+        """Call the application as a server does; httpx would wait for the end of the answer."""
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": f"/images/builds/{record}/log",
+            "query_string": b"follow=1",
+            "headers": [(b"host", b"127.0.0.1:8080")],
+            "client": ("127.0.0.1", 40_000),
+            "server": ("127.0.0.1", 8080),
+        }
+        return asyncio.create_task(app.app(scope, self.receive, self.send))
+
+
+def logged(app: InProcess, text: bytes) -> str:
+    record = build(app)
+    with app.services.builds.open_log(record.id) as log:
+        log.write(text)
+    return record.id
+
+
+def fields(event: str) -> dict[str, str]:
+    """The fields of one event on the wire."""
+    return dict(line.split(": ", 1) for line in event.strip().splitlines())
+
+
+async def followed(app: InProcess, record: str, **headers: str) -> list[dict[str, str]]:
+    response = await app.call("GET", f"/images/builds/{record}/log?follow=1", headers=headers)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    return [fields(event) for event in response.text.split("\n\n") if event]
+
+
+# Following a log
+
+
+async def test_a_followed_log_is_server_sent_events_with_the_byte_as_id(app: InProcess) -> None:
+    record = logged(app, "zwölf\nb\n".encode())
+    app.services.builds.note_step(record, BuildStep(n=1, of=2, name="FROM a"))
+    app.services.builds.close(record, BuildState.SUCCEEDED)
+    response = await app.call("GET", f"/images/builds/{record}/log?follow=1")
+    step, first, second, end, rest = response.text.split("\n\n")
+    assert step.startswith("id: 0\nevent: step\ndata: {")
+    assert (first, second, rest) == (
+        'id: 7\nevent: line\ndata: {"text":"zwölf"}',
+        'id: 9\nevent: line\ndata: {"text":"b"}',
+        "",
+    )
+    assert end.startswith("id: 9\nevent: end\ndata: {")
+
+
+async def test_the_last_event_is_the_ended_build(app: InProcess) -> None:
+    record = logged(app, b"")
+    app.services.builds.close(record, BuildState.FAILED, error=TemplateError("it failed", code="build_failed"))
+    *_, end = await followed(app, record)
+    assert json.loads(end["data"]) == (await app.call("GET", f"/images/builds/{record}")).json()
+
+
+@pytest.mark.parametrize(("last", "rest"), [("0", ["a", "b", "c"]), ("2", ["b", "c"]), ("6", [])])
+async def test_a_followed_log_goes_on_after_the_last_event(app: InProcess, last: str, rest: list[str]) -> None:
+    record = logged(app, b"a\nb\nc\n")
+    app.services.builds.close(record, BuildState.SUCCEEDED)
+    events = await followed(app, record, **{"Last-Event-ID": last})
+    assert [json.loads(event["data"])["text"] for event in events if event["event"] == "line"] == rest
+
+
+async def test_a_line_is_sent_as_soon_as_it_is_written(app: InProcess) -> None:
+    record, listener = build(app).id, Listener()
+    following = listener.follow(app, record)
+    for text in ("one", "two"):
+        with app.services.builds.open_log(record) as log:
+            log.write(f"{text}\n".encode())
+        assert json.loads(fields(await listener.next())["data"]) == {"text": text}
+    listener.gone.set()
+    await asyncio.wait_for(following, 30)
+
+
+async def test_silence_brings_a_comment(app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_KEEP_ALIVE_SECONDS", 0.001)
+    listener = Listener()
+    following = listener.follow(app, build(app).id)
+    assert [await listener.next() for _ in range(2)] == [": still here\n\n"] * 2
+    listener.gone.set()
+    await asyncio.wait_for(following, 30)
+
+
+async def test_a_client_that_goes_away_leaves_no_task(app: InProcess) -> None:
+    before = asyncio.all_tasks()
+    record, listener = logged(app, b"one\n"), Listener()
+    following = listener.follow(app, record)
+    await listener.next()
+    during = asyncio.all_tasks() - before - {following}
+    listener.gone.set()
+    await asyncio.wait_for(following, 30)
+    assert (during != set(), asyncio.all_tasks() - before) == (True, set())
+
+
+async def test_an_unknown_build_cannot_be_followed(app: InProcess) -> None:
+    response = await app.call("GET", "/images/builds/01ARZ3NDEKTSV4RRFFQ69G5FAV/log?follow=1")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_build")
+
+
+# Refusals
+
+
+async def test_an_unknown_build_cannot_be_cancelled(app: InProcess) -> None:
+    response = await app.call("DELETE", "/images/builds/01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_build")
+
+
+async def test_a_build_that_ended_cannot_be_cancelled(app: InProcess) -> None:
+    record = build(app).id
+    app.services.builds.close(record, BuildState.SUCCEEDED)
+    response = await app.call("DELETE", f"/images/builds/{record}")
+    assert (response.status_code, response.json()["code"]) == (409, "build_ended")
+
+
+async def test_an_unknown_runtime_is_not_built(app: InProcess) -> None:
+    response = await app.call("POST", "/images/builds", json={"runtime": "nope"})
+    assert (response.status_code, response.json()["code"]) == (400, "unknown_runtime")
+
+
+async def test_an_unknown_runtime_is_not_explained(app: InProcess) -> None:
+    response = await app.call("GET", "/images/explain?runtime=nope")
+    assert (response.status_code, response.json()["code"]) == (400, "unknown_runtime")
+
+
+@pytest.mark.parametrize("body", [{}, {"runtime": ""}, {"runtime": 1}, {"runtime": "hermes", "force": "yes"}])
+async def test_a_build_request_that_is_none_is_refused(app: InProcess, body: Json) -> None:
+    response = await app.call("POST", "/images/builds", json=body)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid build request")
+
+
+async def test_without_an_engine_the_images_cannot_be_listed(app: InProcess) -> None:
+    response = await app.call("GET", "/images")
+    assert (response.status_code, response.json()["code"]) == (503, "engine_unavailable")
+
+
+# In registry mode
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def registry_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
+    async with in_process(tmp_path_factory.mktemp("registry"), MOLECULE_IMAGE_REGISTRY=REGISTRY) as opened:
+        yield opened
+
+
+async def test_in_registry_mode_the_runtimes_are_listed_without_templates(registry_app: InProcess) -> None:
+    listed = (await registry_app.call("GET", "/runtimes")).json()
+    assert {(each["image_source"], each["template"], each["provisionable"]) for each in listed} == {
+        ("registry", None, True)
+    }
+
+
+async def test_in_registry_mode_nothing_is_explained(registry_app: InProcess) -> None:
+    response = await registry_app.call("GET", "/images/explain?runtime=hermes")
+    assert (response.status_code, response.json()["code"]) == (400, "not_built_here")
+
+
+async def test_in_registry_mode_nothing_is_built(registry_app: InProcess) -> None:
+    response = await registry_app.call("POST", "/images/builds", json={"runtime": "hermes"})
+    assert (response.status_code, response.json()["code"]) == (409, "not_built_here")
+
+
+# On an engine
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The application on a real engine with a Git host; ``runtimes`` are names of this module alone."""
+
+    app: InProcess
+    git: GitServer
+    runtimes: list[str]
+
+    async def new(self) -> str:
+        """A runtime that has a template now."""
+        runtime = self.runtimes.pop()
+        await self.git.create_template(runtime, tiny_template(runtime, content=runtime))
+        return runtime
+
+    async def begin(self, runtime: str, status: int = 202, **wish: bool) -> Json:
+        response = await self.app.call("POST", "/images/builds", json={"runtime": runtime, **wish})
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def ended(self, record: str) -> Json:
+        async def end() -> Json:
+            form = (await self.app.call("GET", f"/images/builds/{record}")).json()
+            return form if form["finished_at"] else None
+
+        return await eventually(end, "the build ended")
+
+    async def built(self, **wish: bool) -> tuple[str, Json]:
+        runtime = await self.new()
+        return runtime, await self.ended((await self.begin(runtime, **wish))["id"])
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def site(
+    engine_url: str, workspace_network: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    directory: Path = tmp_path_factory.mktemp("site")
+    runtimes = [f"t-{secrets.token_hex(6)}" for _ in range(8)]
+    async with git_server(directory) as git:
+        variables = {
+            "DOCKER_HOST": engine_url,
+            "MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": git.repo_prefix,
+            "MOLECULE_EXTRA_RUNTIMES": ",".join(runtimes),
+        }
+        try:
+            async with in_process(directory, **variables) as app:
+                instance = app.services.instance
+                yield Site(app, git, list(runtimes))
+        finally:
+            await purge(engine_url, instance_label(instance))
+            for runtime in runtimes:
+                await purge(engine_url, f"molecule.image.runtime={runtime}")
+
+
+@pytest.mark.engine
+async def test_a_build_ahead_of_need_is_accepted_and_made(site: Site) -> None:
+    runtime = await site.new()
+    begun = await site.begin(runtime)
+    ended = await site.ended(begun["id"])
+    assert (begun["runtime"], begun["reason"], ended["state"]) == (runtime, "no image", "succeeded")
+
+
+@pytest.mark.engine
+async def test_an_image_that_is_there_is_a_hit(site: Site) -> None:
+    runtime, ended = await site.built()
+    hit = await site.begin(runtime, 200)
+    assert (hit["state"], hit["id"], hit["image_id"], hit["commit"]) == (
+        "hit",
+        None,
+        ended["image_id"],
+        ended["commit"],
+    )
+
+
+@pytest.mark.engine
+async def test_a_forced_build_is_a_new_one(site: Site) -> None:
+    runtime, ended = await site.built()
+    forced = await site.ended((await site.begin(runtime, force=True))["id"])
+    assert (forced["reason"], forced["state"], forced["id"] != ended["id"]) == ("forced", "succeeded", True)
+
+
+@pytest.mark.engine
+async def test_a_built_image_is_listed_explained_and_shown_with_its_runtime(site: Site) -> None:
+    runtime, ended = await site.built()
+    (image,) = [each for each in (await site.app.call("GET", "/images")).json() if each["runtime"] == runtime]
+    explained = (await site.app.call("GET", f"/images/explain?runtime={runtime}")).json()
+    (listed,) = [each for each in (await site.app.call("GET", "/runtimes")).json() if each["name"] == runtime]
+    assert (explained["verdict"], listed["provisionable"], listed["head"]) == ("hit", True, ended["commit"])
+    assert {image["id"], explained["image"]["id"], listed["image"]["id"]} == {ended["image_id"]}
+
+
+@pytest.mark.engine
+async def test_a_runtime_without_a_repository_says_why_in_the_form_of_an_error(site: Site) -> None:
+    (listed,) = [each for each in (await site.app.call("GET", "/runtimes")).json() if each["name"] == "hermes"]
+    assert (listed["provisionable"], listed["reason"]["code"], listed["head"]) == (False, "template_repo_missing", None)
+
+
+@pytest.mark.engine
+async def test_a_workspace_whose_build_is_cancelled_fails_with_that(site: Site, engine_url: str) -> None:
+    runtime = site.runtimes.pop()
+    async with build_host(engine_url) as host:
+        gate = host.hold(f"/{runtime}")
+        await site.git.create_template(runtime, calling_template(f"{host.url}/{runtime}"))
+        created = (await site.app.call("POST", "/workspaces", json={"name": "a", "runtime": runtime})).json()
+        await asyncio.wait_for(gate.arrived.wait(), 60)
+        (record,) = (await site.app.call("GET", f"/images/builds?runtime={runtime}")).json()
+        answer = await site.app.call("DELETE", f"/images/builds/{record['id']}")
+
+        async def failed() -> Json:
+            view = (await site.app.call("GET", f"/workspaces/{created['id']}/provisioning")).json()
+            return view if view["status"] == "failed" else None
+
+        view = await eventually(failed, "the workspace failed")
+    assert (answer.status_code, answer.json()) == (200, {"status": "cancelled"})
+    assert view["error"]["code"] == "build_cancelled"
+
+
+@pytest.mark.engine
+async def test_a_dry_run_of_a_clean_up_says_what_would_stay_and_why(site: Site) -> None:
+    runtime, ended = await site.built()
+    report = (await site.app.call("POST", "/images/prune", json={"dry_run": True})).json()
+    kept = {
+        (each["kind"], each["why"]) for each in report["kept"] if runtime in each["name"] or each["name"] == ended["id"]
+    }
+    assert kept == {(kind, "used in the last ten minutes") for kind in ("image", "checkout", "objects", "log")}
+    assert (report["removed"], report["freed"], report["budget"]) == ([], 0, 20_480_000_000)

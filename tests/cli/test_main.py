@@ -1,0 +1,71 @@
+"""``workspace-server``: its commands, and how they end."""
+
+import socket
+
+import pytest
+
+from workspace_server import __version__
+
+from .conftest import Command
+
+
+@pytest.fixture
+def nobody() -> str:
+    """A port that refuses connections for the length of the test."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield str(bound.getsockname()[1])
+
+
+@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images"])
+def test_the_help_names_every_command(command: Command, name: str) -> None:
+    ended = command("--help")
+
+    assert (ended.code, ended.err) == (0, "")
+    assert [line for line in ended.out.splitlines() if line.split()[:1] == [name]]
+
+
+@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images"])
+def test_every_command_explains_itself(command: Command, name: str) -> None:
+    ended = command(name, "--help")
+
+    assert (ended.code, f"workspace-server {name}" in ended.out) == (0, True)
+
+
+def test_no_command_is_a_call_for_help(command: Command) -> None:
+    ended = command()
+
+    assert "Usage: workspace-server" in ended.out + ended.err
+
+
+def test_the_version_is_printed(command: Command) -> None:
+    ended = command("--version")
+
+    assert (ended.code, ended.out) == (0, f"workspace-server {__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["serve", "settings", "runtimes"])
+def test_a_wrong_setting_ends_any_command_with_2_and_a_sentence_on_stderr(command: Command, name: str) -> None:
+    ended = command(name, MOLECULE_IMAGE_REGISTRY="https://ghcr.io")
+
+    assert (ended.code, ended.out) == (2, "")
+    first, hint = ended.err.splitlines()
+    assert first.startswith("error: MOLECULE_IMAGE_REGISTRY='https://ghcr.io' ")
+    assert hint.startswith("hint: for example MOLECULE_IMAGE_REGISTRY=")
+
+
+def test_any_other_failure_ends_with_1_and_a_sentence_on_stderr(command: Command, nobody: str) -> None:
+    ended = command("runtimes", PORT=nobody)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        f"error: no server answers at http://127.0.0.1:{nobody}\nhint: start it: workspace-server serve\n"
+    )
+
+
+def test_an_unknown_command_ends_with_2(command: Command) -> None:
+    assert command("teleport").code == 2
+
+
+def test_a_failure_shows_no_inside_of_the_program(command: Command, nobody: str) -> None:
+    assert "Traceback" not in command("runtimes", PORT=nobody).err

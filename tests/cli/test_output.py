@@ -1,0 +1,50 @@
+"""How commands print."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from workspace_server.cli.output import ago, print_json, print_table, size
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (187_000_000, "187 MB"), (1_500_000_000, "1.5 GB")],
+)
+def test_bytes_are_in_the_unit_that_reads_best(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (timedelta(0), "0 s ago"),
+        (timedelta(seconds=-5), "0 s ago"),
+        (timedelta(seconds=59), "59 s ago"),
+        (timedelta(minutes=3), "3 min ago"),
+        (timedelta(hours=5), "5 h ago"),
+        (timedelta(days=9), "9 d ago"),
+    ],
+)
+def test_an_age_is_in_the_unit_that_reads_best(age: timedelta, text: str) -> None:
+    assert ago((datetime.now(UTC) - age).isoformat()) == text
+
+
+def test_what_never_was_has_no_age() -> None:
+    assert ago(None) == "never"
+
+
+def test_json_is_for_programs_and_people(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{"name": "Zoë"}])
+
+    assert capsys.readouterr().out == '[\n  {\n    "name": "Zoë"\n  }\n]\n'
+
+
+def test_a_table_shows_its_cells_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "why"], [["a", "[bold]x[/bold]"], ["b", ""]])
+
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["name", "why"],
+        ["a", "[bold]x[/bold]"],
+        ["b"],
+    ]

@@ -1,0 +1,54 @@
+"""Provisionings as the server tells of them."""
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from workspace_server.api import forms
+from workspace_server.api.wire import JsonAnswer
+from workspace_server.images import BuildRecord
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+from workspace_server.model.workspace import Failure, ImageOnRow, Phase, WorkspaceStatus
+from workspaces.making import MOMENT, workspace
+
+STEP = BuildStep(n=2, of=5, name="RUN pip install --no-cache-dir -r requirements.txt")
+
+
+def record(step: BuildStep | None = None, **fields: Any) -> BuildRecord:
+    return BuildRecord(
+        id="01J",
+        runtime="hermes",
+        commit="0" * 40,
+        build_id="cd" * 32,
+        platform="linux/amd64",
+        reason="no image",
+        started_at=MOMENT,
+        **{"state": BuildState.RUNNING, "phase": BuildPhase.BUILD, "steps": (step,) if step else (), **fields},
+    )
+
+
+def build(step: BuildStep | None = None, **fields: Any) -> Any:
+    """A build, as ``GET /images/builds/{id}`` answers."""
+    return json.loads(JsonAnswer(forms.build(record(step, **fields))).body)
+
+
+def view(
+    *phases: tuple[Phase, str],
+    status: str = "provisioning",
+    step: BuildStep | None = None,
+    failure: Failure | None = None,
+) -> Any:
+    """A view, as ``GET /workspaces/{id}/provisioning`` answers; every phase that ended took 1.25 s."""
+    entries = {}
+    for phase, state in phases:
+        ended = {} if state == "running" else {"seconds": 1.25}
+        entries[phase.value] = {"state": state, "started_at": (MOMENT + timedelta(seconds=1)).isoformat(), **ended}
+    row = workspace(
+        id=str(uuid4()),
+        status=WorkspaceStatus(status),
+        phases=entries,
+        failure=failure,
+        image=ImageOnRow(source="local-build", build="01J"),
+    )
+    return json.loads(JsonAnswer(forms.provisioning(row, record(step))).body)

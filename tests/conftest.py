@@ -1,0 +1,125 @@
+"""What several kinds of tests share: the engine, a Git host, servers of their own; and why a test failed."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from support.engine import Engine, EngineError, engine, engine_address
+from support.git_server import GitServer, git_server
+from support.server import LIVE, InProcess, ServerProcess, in_process, server_process
+
+NETWORK = "molecule-monorepo-net"
+_LAST_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> str:
+    """The engine's address; without an engine the test fails with the reason."""
+    return engine_address()
+
+
+@pytest.fixture
+async def api(engine_url: str) -> AsyncIterator[Engine]:
+    """The engine itself, past every proxy and the product's own code."""
+    async with engine(engine_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def git_host(tmp_path: Path) -> AsyncIterator[GitServer]:
+    """A Git host without repositories."""
+    async with git_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def workspace_network(engine_url: str) -> Iterator[None]:
+    """The workspace network is left as it was found; who uses it meanwhile keeps it."""
+    was_there = asyncio.run(_network(engine_url)) is not None
+    yield
+    if not was_there:
+        asyncio.run(_remove_network(engine_url))
+
+
+@pytest.fixture
+async def serve(
+    engine_url: str, workspace_network: None, tmp_path: Path
+) -> AsyncIterator[Callable[..., "asyncio.Future[ServerProcess]"]]:
+    """Start a server with these variables, and nothing else, in its environment; see ``server_process``."""
+    async with AsyncExitStack() as stack:
+        started = 0
+
+        async def start(**settings: str) -> ServerProcess:
+            nonlocal started
+            started += 1
+            directory = tmp_path / f"server-{started}"
+            directory.mkdir()
+            return await stack.enter_async_context(server_process(directory, engine_url, **settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
+    """The application without an engine: one for the tests of a module, which make workspaces of their own in it."""
+    async with in_process(tmp_path_factory.mktemp("app")) as opened:
+        yield opened
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the logs of servers and containers when a test fails."""
+    report = yield
+    if report.failed and call.when != "teardown":
+        for server in LIVE:
+            report.sections.append((f"log of the server at {server.url}", _end(server.log.read_text())))
+            with ThreadPoolExecutor(1) as pool:  # the test's own event loop is not to be touched
+                report.sections += pool.submit(asyncio.run, _container_logs(server)).result()
+    return report
+
+
+async def _container_logs(server: ServerProcess) -> list[tuple[str, str]]:
+    sections = []
+    with suppress(OSError, EngineError, aiohttp.ClientError):
+        async with engine(server.engine) as api:
+            for container in await api.listed("/containers/json", label=server.label, all="true"):
+                query = {"stdout": "1", "stderr": "1", "tail": str(_LAST_LINES)}
+                async with api.stream(f"/containers/{container['Id']}/logs", **query) as body:
+                    text = _without_frames(await body.read())
+                sections.append((f"log of {container['Names'][0]} ({container['Status']})", text))
+    return sections
+
+
+def _without_frames(raw: bytes) -> str:
+    """The text of the engine's log stream: eight bytes of header, the length in the last four, then so much text."""
+    text, rest = b"", raw
+    while len(rest) >= 8:
+        end = 8 + int.from_bytes(rest[4:8], "big")
+        text, rest = text + rest[8:end], rest[end:]
+    return text.decode(errors="replace")
+
+
+def _end(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LAST_LINES:])
+
+
+async def _network(url: str) -> str | None:
+    async with engine(url) as api:
+        return next((each["Id"] for each in await api.get("/networks") if each["Name"] == NETWORK), None)
+
+
+async def _remove_network(url: str) -> None:
+    network = await _network(url)
+    if network is not None and "MOLECULE_TEST_ENGINE_PROBLEM" not in os.environ:
+        async with engine(url) as api:
+            with suppress(EngineError):  # somebody uses it
+                await api.call("DELETE", f"/networks/{network}")

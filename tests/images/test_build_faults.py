@@ -1,0 +1,125 @@
+"""A local build whose time is over, or whose cache cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from support.git_repository import Repository
+from workspace_server.engine import ImageBuilder
+from workspace_server.errors import DeadlineError, UnavailableError
+from workspace_server.images import BuildRecord
+from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.lookup import Miss
+from workspace_server.model.build import BuildState, BuildStep
+from workspace_server.model.container import ImageInfo
+from workspace_server.runtimes import Template
+
+from .conftest import FILES, Heard, Server, ServerOf
+from .making import identity
+
+pytestmark = pytest.mark.engine
+
+NO_IMAGE = Miss(reason="no image")
+
+
+@pytest.fixture
+def wanted(template: Template, repository: Repository) -> BuildIdentity:
+    return identity(template, repository.tip())
+
+
+async def built(server: Server, wanted: BuildIdentity) -> ImageInfo:
+    return await server.builds.build(wanted, NO_IMAGE, Heard())
+
+
+def the_record(server: Server) -> BuildRecord:
+    (record,) = server.book.newest()
+    return record
+
+
+# Clocks
+
+
+async def test_a_build_that_takes_too_long_says_what_it_was_at(server_of: ServerOf, wanted: BuildIdentity) -> None:
+    server = server_of(seconds=0)
+
+    with pytest.raises(DeadlineError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, "not built within 0 s; it was at: fetch" in caught.value.message) == (
+        "build_timeout",
+        True,
+    )
+    assert the_record(server).error == caught.value.as_dict()
+
+
+async def test_a_shorter_limit_inside_is_not_called_the_builds(server_of: ServerOf, wanted: BuildIdentity) -> None:
+    async def hang() -> ImageBuilder:
+        raise DeadlineError("docker version took longer than 30 s")
+
+    with pytest.raises(DeadlineError) as caught:
+        await built(server_of(choose=hang), wanted)
+
+    assert (caught.value.code, caught.value.message) == ("deadline_exceeded", "docker version took longer than 30 s")
+
+
+# A cache that cannot be used
+
+
+@pytest.mark.parametrize("place", [".", "builds", "locks"])
+async def test_a_cache_that_cannot_be_used_is_a_fault_with_a_name_and_no_state_is_left(
+    server: Server, wanted: BuildIdentity, cache: Path, place: str
+) -> None:
+    blocked = _occupied(cache / place)
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+    blocked.unlink()
+    image = await built(server, wanted)
+
+    assert (caught.value.code, image.labels) == ("cache_unusable", wanted.labels(FILES["Dockerfile"].encode()))
+
+
+async def test_an_image_is_handed_out_although_its_record_cannot_be_closed(
+    server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workspace_server.images import records  # noqa: PLC0415
+
+    write = records.write_private
+
+    def full_at_the_end(file: Path, text: str) -> None:
+        if '"phase": "done"' in text:
+            raise OSError(28, "No space left on device", str(file))
+        write(file, text)
+
+    monkeypatch.setattr(records, "write_private", full_at_the_end)
+
+    assert (await built(server, wanted)).labels == wanted.labels(FILES["Dockerfile"].encode())
+
+
+async def test_a_log_that_cannot_be_written_ends_the_build(
+    server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(record_id: str) -> object:
+        return Path("/dev/full").open("ab", buffering=0)
+
+    monkeypatch.setattr(server.book, "open_log", full)
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, the_record(server).state) == ("no_space", BuildState.FAILED)
+
+
+def test_a_step_is_known_by_its_number_and_name(server: Server, wanted: BuildIdentity) -> None:
+    record = server.book.open(wanted, "no image")
+    server.book.note_step(record.id, BuildStep(n=1, of=1, name="RUN a"))
+    server.book.note_step(record.id, BuildStep(n=1, of=2, name="RUN b"))
+
+    assert [step.name for step in server.book.get(record.id).steps] == ["RUN a", "RUN b"]
+
+
+def _occupied(place: Path) -> Path:
+    """A file where a folder is wanted."""
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+    return place

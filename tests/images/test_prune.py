@@ -1,0 +1,245 @@
+"""Local builds are kept under a budget: the least recently used go first, and never what is in use."""
+
+from pathlib import Path
+
+import pytest
+
+from support.engine import Engine as Api
+from support.git_repository import Repository
+from support.git_server import GitServer
+from workspace_server.concurrency import FileLock
+from workspace_server.git import holdings as git_holdings
+from workspace_server.images.prune import Pruned
+from workspace_server.images.usage import Usage
+from workspace_server.model import names
+from workspace_server.runtimes import Template
+
+from .conftest import Heard, Server
+from .making import identity, labels_of, load_image
+from .shelf import Shelf, aged
+
+pytestmark = pytest.mark.engine
+
+
+def removed(report: Pruned) -> list[str]:
+    return [f"{item.kind} {item.name}" for item, _ in report.removed]
+
+
+def why_kept(report: Pruned) -> set[tuple[str, str]]:
+    return {(item.kind, why) for item, why in report.kept}
+
+
+@pytest.fixture
+def shelf(server: Server, api: Api, template: Template, cache: Path) -> Shelf:
+    return Shelf(server, api, template, cache)
+
+
+@pytest.fixture
+def commit(repository: Repository) -> str:
+    return repository.tip()
+
+
+# What goes
+
+
+async def test_within_the_budget_everything_stays(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=9)
+    report = await shelf.prune()
+
+    assert (report.removed, why_kept(report), await shelf.there(image)) == (
+        [],
+        {("image", "within the budget")},
+        [True],
+    )
+
+
+async def test_beyond_the_number_of_images_the_least_recently_used_go(shelf: Shelf) -> None:
+    images = [await shelf.image(number, hours=hours) for number, hours in enumerate([3, 9, 1, 5], 1)]
+    await shelf.prune(images=2)
+
+    assert await shelf.there(*images) == [True, False, True, False]
+
+
+async def test_beyond_the_number_of_images_only_images_go(shelf: Shelf) -> None:
+    await shelf.image(1, hours=1)
+    log = shelf.log(hours=9)
+    report = await shelf.prune(images=0)
+
+    assert ([item.kind for item, _ in report.removed], shelf.server.book.get(log).id) == (["image"], log)
+
+
+async def test_beyond_the_bytes_the_least_recently_used_of_every_kind_go(shelf: Shelf) -> None:
+    images = [await shelf.image(1, hours=9), await shelf.image(2, hours=3)]
+    log = shelf.log(hours=6)
+    total = (await shelf.prune(dry_run=True)).total
+    one = await shelf.server.engine.image(images[0])
+    assert one is not None
+    report = await shelf.prune(bytes=total - one.size - 1)
+
+    assert [item.kind for item, _ in report.removed] == ["image", "log"]
+    assert report.removed[1][0].name == log
+    assert await shelf.there(*images) == [False, True]
+
+
+async def test_nothing_more_goes_than_the_budget_asks_for(shelf: Shelf) -> None:
+    logs = [shelf.log(hours=hours) for hours in (3, 2, 1)]
+    total = (await shelf.prune(dry_run=True)).total
+    report = await shelf.prune(bytes=total - 1)
+
+    assert removed(report) == [f"log {logs[0]}"]
+
+
+async def test_what_goes_says_why(shelf: Shelf) -> None:
+    await shelf.image(1, hours=9)
+    report = await shelf.prune(images=0)
+
+    assert [why for _, why in report.removed] == ["least recently used"]
+
+
+async def test_the_report_adds_up(shelf: Shelf) -> None:
+    await shelf.image(1, hours=9)
+    shelf.log(hours=3)
+    before = (await shelf.prune(dry_run=True)).total
+    report = await shelf.prune(images=0)
+
+    assert (report.freed + report.total, report.freed) == (before, report.removed[0][0].bytes)
+
+
+async def test_an_image_goes_with_all_its_tags(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=9)
+    await shelf.prune(images=0)
+
+    assert (await shelf.there(image), shelf.server.usage.last(image)) == ([False], None)
+
+
+async def test_an_image_without_a_tag_goes_as_well(shelf: Shelf) -> None:
+    image = await load_image(shelf.api, labels=labels_of(identity(shelf.template)))
+    shelf.server.usage.touch(image)
+    aged(shelf.server.usage._file(image), 9)
+    await shelf.prune(images=0)
+
+    assert await shelf.there(image) == [False]
+
+
+async def test_checkouts_object_stores_and_logs_go_too(shelf: Shelf, commit: str) -> None:
+    place = await shelf.checkout(commit, hours=9)
+    shelf.log(hours=9)
+    report = await shelf.prune(bytes=0)
+
+    assert sorted(item.kind for item, _ in report.removed) == ["checkout", "log", "objects"]
+    assert ([path.name for path in place.parent.iterdir()], shelf.server.book.newest()) == (["lock"], [])
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(shelf: Shelf, commit: str) -> None:
+    image, place, log = await shelf.image(1, hours=9), await shelf.checkout(commit, hours=8), shelf.log(hours=7)
+    said = await shelf.prune(bytes=0, dry_run=True)
+    still = (await shelf.there(image), (place / "tree").is_dir(), shelf.server.book.get(log).id)
+    done = await shelf.prune(bytes=0)
+
+    assert still == ([True], True, log)
+    assert (removed(said), said.freed) == (removed(done), done.freed)
+
+
+# What stays
+
+
+async def test_an_image_that_a_container_uses_stays(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=9)
+    labels = {names.MANAGED: "true", names.WORKSPACE_ID: "w"}
+    container = await shelf.api.call("POST", "/containers/create", {"Image": image, "Cmd": ["/x"], "Labels": labels})
+    try:
+        report = await shelf.prune(bytes=0, images=0)
+    finally:
+        await shelf.api.call("DELETE", f"/containers/{container['Id']}")
+
+    assert (why_kept(report), await shelf.there(image)) == ({("image", "in use by 1 workspaces")}, [True])
+
+
+async def test_an_image_that_a_workspaces_row_names_stays(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=9)
+    shelf.rows.add(image)
+    report = await shelf.prune(bytes=0, images=0)
+
+    assert why_kept(report) == {("image", "a workspace will start from it again")}
+
+
+async def test_what_was_used_in_the_last_ten_minutes_stays(shelf: Shelf, commit: str) -> None:
+    await shelf.image(1, hours=0.1)
+    await shelf.checkout(commit, hours=0.1)
+    shelf.log(hours=0.1)
+    report = await shelf.prune(bytes=0, images=0)
+
+    fresh = {(kind, "used in the last ten minutes") for kind in ("image", "checkout", "objects", "log")}
+    assert (report.removed, why_kept(report)) == ([], fresh)
+
+
+async def test_an_image_that_this_cache_never_used_is_another_installations(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=None)
+    report = await shelf.prune(bytes=0, images=0)
+
+    assert (report.removed, report.kept, await shelf.there(image)) == ([], [], [True])
+
+
+async def test_what_a_build_works_with_stays(shelf: Shelf, commit: str) -> None:
+    place = await shelf.checkout(commit, hours=9)
+    record = shelf.server.book.open(identity(shelf.template, commit), "no image")
+    report = await shelf.prune(bytes=0, images=0)
+
+    assert {("checkout", "being built"), ("log", "being built")} <= why_kept(report)
+    assert ((place / "tree").is_dir(), shelf.server.book.get(record.id).id) == (True, record.id)
+
+
+async def test_what_cannot_be_removed_is_kept_with_the_reason(
+    shelf: Shelf, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody fetches: the lock of the runtime is held."""
+    monkeypatch.setattr(git_holdings, "_LOCK_SECONDS", 0.05)
+    place = await shelf.checkout(commit, hours=9)
+    async with FileLock(place.parent / "lock"):
+        report = await shelf.prune(bytes=0)
+
+    assert [why for _, why in report.kept] == [
+        "waiting for another checkout of the runtime took longer than 0.05 s"
+    ] * 2
+
+
+async def test_an_image_that_is_used_while_others_are_removed_stays(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await shelf.image(1, hours=9), await shelf.image(2, hours=8)
+    forget = Usage.forget
+
+    def then_use(usage: Usage, image: str) -> None:
+        forget(usage, image)
+        usage.touch(second)
+
+    monkeypatch.setattr(Usage, "forget", then_use)
+    report = await shelf.prune(images=0)
+
+    assert (await shelf.there(first, second), why_kept(report)) == ([False, True], {("image", "used meanwhile")})
+
+
+# Afterwards
+
+
+async def test_a_runtime_that_was_pruned_is_fetched_and_built_again(shelf: Shelf, git_host: GitServer) -> None:
+    service = shelf.server.service(shelf.template)
+    first = await service.ensure(shelf.template.runtime, Heard())
+    for path in [*shelf.cache.glob("used/*"), *shelf.cache.glob("*/*/ready"), *shelf.cache.glob("*/git-*")]:
+        aged(path, 9)
+    report = await shelf.prune(bytes=0, images=0)
+    fresh_service = shelf.server.service(shelf.template)
+    again = await fresh_service.ensure(shelf.template.runtime, Heard())
+
+    assert sorted(item.kind for item, _ in report.removed) == ["checkout", "image", "objects"]
+    assert (again.build_id, len(git_host.packs_sent())) == (first.build_id, 2)
+    assert await fresh_service.template_config(shelf.template.runtime, again) == b"name: Tiny\n"
+
+
+async def test_the_configuration_of_a_pruned_checkout_can_be_had_again(shelf: Shelf, commit: str) -> None:
+    image = await shelf.server.service(shelf.template).ensure(shelf.template.runtime, Heard())
+    for path in [*shelf.cache.glob("*/*/ready"), *shelf.cache.glob("*/git-*")]:
+        aged(path, 9)
+    await shelf.prune(bytes=0)
+
+    assert await shelf.server.service(shelf.template).template_config(shelf.template.runtime, image) == b"name: Tiny\n"

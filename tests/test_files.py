@@ -1,0 +1,82 @@
+"""Files that are private, and whole or absent."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workspace_server.files import write_private
+
+
+@pytest.fixture
+def loose_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("loose_umask")
+def test_a_new_file_is_its_owners_only(tmp_path: Path) -> None:
+    write_private(tmp_path / "key", "hush")
+
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("loose_umask")
+def test_a_file_that_anyone_could_read_is_its_owners_only_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("old")
+    write_private(tmp_path / "key", "hush")
+
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_what_was_there_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("old and long")
+    write_private(tmp_path / "key", "new")
+
+    assert (tmp_path / "key").read_text() == "new"
+
+
+def test_nothing_else_is_left_behind(tmp_path: Path) -> None:
+    write_private(tmp_path / "key.json", "{}")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("old")
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(tmp_path / "key", "new")
+
+    assert (tmp_path / "key").read_text() == "old"
+
+
+def test_a_half_written_file_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "key.new").write_text("half of something lon")
+    write_private(tmp_path / "key", "new")
+
+    assert (tmp_path / "key").read_text() == "new"
+
+
+def test_a_link_in_the_staged_files_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "key.new").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"):
+        write_private(tmp_path / "key", "new")
+
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_reader_sees_the_old_text_or_the_new_one(tmp_path: Path) -> None:
+    write_private(tmp_path / "key", "old")
+    with (tmp_path / "key").open() as opened:
+        write_private(tmp_path / "key", "new")
+
+        assert (opened.read(), (tmp_path / "key").read_text()) == ("old", "new")

@@ -1,0 +1,163 @@
+"""What the server does not start with: each refusal is a sentence with the variable, its value and an example."""
+
+import pytest
+
+from workspace_server.errors import SettingsError
+from workspace_server.settings import load_settings
+
+NOT_A_NUMBER = "is not a whole number"
+NUMBERS = {
+    "PORT": "8080",
+    "MOLECULE_LOCAL_BUILD_CONCURRENCY": "2",
+    "MOLECULE_LOCAL_BUILD_MAX_SECONDS": "3600",
+    "PROVISION_TIMEOUT_SECONDS": "600",
+    "TIER2_MEMORY_MB": "512",
+    "TIER3_MEMORY_MB": "2048",
+    "TIER4_MEMORY_MB": "4096",
+    "TIER2_CPU_SHARES": "1024",
+    "TIER3_CPU_SHARES": "2048",
+    "TIER4_CPU_SHARES": "4096",
+}
+NUMBERS_OR_BLANK = {**NUMBERS, "MOLECULE_MAX_TIER": "2"}
+WORDS = {
+    "MOLECULE_ENV": ("production", "'development', 'staging' or 'production'"),
+    "MOLECULE_OWNER_TOKEN": ("required", "'auto' or 'required'"),
+    "MOLECULE_WORKSPACE_RESTART_POLICY": ("no", "'no', 'always', 'unless-stopped' or 'on-failure'"),
+    "MOLECULE_LOG_FORMAT": ("json", "'auto', 'human' or 'json'"),
+    "MOLECULE_LOG_LEVEL": ("debug", "'debug', 'info', 'warning' or 'error'"),
+}
+
+
+def refusal(**environ: str) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"HOME": "/home/u", **environ})
+    return caught.value
+
+
+def test_a_wrong_port_names_the_variable_its_value_and_an_example() -> None:
+    error = refusal(PORT="http")
+
+    assert error.as_dict() == {
+        "error": "PORT='http' is not a whole number",
+        "code": "invalid_setting",
+        "hint": "for example PORT=8080",
+    }
+
+
+@pytest.mark.parametrize("value", ["x", "1.5", "1e3", "0x10", "٣"])
+@pytest.mark.parametrize("variable", sorted(NUMBERS_OR_BLANK))
+def test_what_is_no_number_is_refused(variable: str, value: str) -> None:
+    error = refusal(**{variable: value})
+
+    assert (error.message, error.hint) == (
+        f"{variable}='{value}' is not a whole number",
+        f"for example {variable}={NUMBERS_OR_BLANK[variable]}",
+    )
+
+
+@pytest.mark.parametrize("variable", sorted(NUMBERS))
+def test_a_blank_number_is_refused(variable: str) -> None:
+    assert refusal(**{variable: ""}).message == f"{variable}='' is not a whole number"
+
+
+@pytest.mark.parametrize("variable", sorted(NUMBERS_OR_BLANK))
+def test_zero_is_too_small(variable: str) -> None:
+    assert refusal(**{variable: "0"}).message == f"{variable}='0' must be at least 1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "most"),
+    [("PORT", "65536", 65535), ("MOLECULE_LOCAL_BUILD_CONCURRENCY", "65", 64), ("MOLECULE_MAX_TIER", "5", 4)],
+)
+def test_a_number_beyond_its_limit_is_refused(variable: str, value: str, most: int) -> None:
+    assert refusal(**{variable: value}).message == f"{variable}='{value}' must be at most {most}"
+
+
+@pytest.mark.parametrize("variable", sorted(WORDS))
+def test_an_unknown_word_is_refused_with_the_known_ones(variable: str) -> None:
+    example, words = WORDS[variable]
+    error = refusal(**{variable: "prd"})
+
+    assert (error.message, error.hint) == (f"{variable}='prd' must be {words}", f"for example {variable}={example}")
+
+
+@pytest.mark.parametrize("value", ["agents.example.org", "ftp://agents.example.org", "http://", "https://a b", "//a"])
+def test_a_platform_url_without_http_and_a_host_is_refused(value: str) -> None:
+    error = refusal(PLATFORM_URL=value)
+
+    assert (error.message, error.hint) == (
+        f"PLATFORM_URL='{value}' has the wrong form",
+        "for example PLATFORM_URL=http://host.docker.internal:8080",
+    )
+
+
+@pytest.mark.parametrize("value", ["amd64", "linux", "linux/", "/amd64", "Linux/amd64", "linux/amd64/", " "])
+def test_a_platform_without_system_and_architecture_is_refused(value: str) -> None:
+    error = refusal(MOLECULE_IMAGE_PLATFORM=value)
+
+    assert (error.message, error.hint) == (
+        f"MOLECULE_IMAGE_PLATFORM='{value}' is not a platform (os/architecture)",
+        "for example MOLECULE_IMAGE_PLATFORM=linux/arm64",
+    )
+
+
+@pytest.mark.parametrize("name", ["Echo", "-echo", "my_agent", "a b", "a" * 40, "../x", "é", "a/b"])
+def test_a_name_that_is_no_runtimes_is_refused(name: str) -> None:
+    error = refusal(MOLECULE_EXTRA_RUNTIMES=f"echo,{name}")
+
+    assert (error.message, error.hint) == (
+        (
+            f"MOLECULE_EXTRA_RUNTIMES='echo,{name}' has a name that is not a runtime's:"
+            f" '{name}' (letters a-z, digits and -, at most 39)"
+        ),
+        "for example MOLECULE_EXTRA_RUNTIMES=echo,my-agent",
+    )
+
+
+def test_production_without_an_admin_token_is_refused() -> None:
+    assert refusal(MOLECULE_ENV="prod").message == (
+        "MOLECULE_ENV=production needs ADMIN_TOKEN: without it only this machine's owner has access"
+    )
+
+
+def test_production_with_a_blank_admin_token_is_refused() -> None:
+    assert "needs ADMIN_TOKEN" in refusal(MOLECULE_ENV="production", ADMIN_TOKEN="  ").message
+
+
+def test_a_database_elsewhere_is_refused_rather_than_ignored() -> None:
+    assert refusal(DATABASE_URL="postgres://db").message == (
+        "DATABASE_URL is set, but this version keeps its data in SQLite only; unset it"
+    )
+
+
+def test_a_control_plane_is_refused_rather_than_ignored() -> None:
+    assert refusal(MOLECULE_ORG_ID="org").message == (
+        "MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it"
+    )
+
+
+def test_every_wrong_variable_is_named_at_once() -> None:
+    error = refusal(PORT="x", MOLECULE_LOG_LEVEL="loud")
+
+    assert (error.message, error.hint) == (
+        "PORT='x' is not a whole number; MOLECULE_LOG_LEVEL='loud' must be 'debug', 'info', 'warning' or 'error'",
+        "for example PORT=8080; for example MOLECULE_LOG_LEVEL=debug",
+    )
+
+
+def test_a_wrong_repository_of_one_runtime_names_that_runtimes_variable() -> None:
+    error = refusal(MOLECULE_TEMPLATE_REPO_CLAUDE_CODE="ssh://git.example.org/x")
+
+    assert (error.message, error.hint) == (
+        (
+            "MOLECULE_TEMPLATE_REPO_CLAUDE_CODE='ssh://git.example.org/x'"
+            " must begin with https://, file:// or, on this machine only, http://"
+        ),
+        "for example MOLECULE_TEMPLATE_REPO_CLAUDE_CODE=https://git.example.org/team/echo",
+    )
+
+
+def test_a_home_that_is_no_text_is_no_reason_to_refuse() -> None:
+    home = b"/home/m\xfcller".decode(errors="surrogateescape")
+
+    assert load_settings({"HOME": home}).passed_on == {"HOME": home}

@@ -1,0 +1,85 @@
+"""An installation of this test alone, its rows, and the template repositories that all tests share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from support.engine import purge
+from support.git_server import git_server
+from support.templates import BASE_IMAGE, Files, config
+from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.events import EventLog
+from workspace_server.model import names
+
+from .world import Supply, World, installation, world
+
+IDLE = """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]\n"""
+EXITS = """CMD ["sh", "-c", "echo no key found; exit 3"]\n"""
+
+
+@pytest.fixture(scope="session")
+def supply(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supply]:
+    """Templates of the runtimes ``idle`` (it never calls), ``exits`` (it says why, and ends) and ``broken``."""
+    directory = tmp_path_factory.mktemp("supply")
+    templates: dict[str, Files] = {
+        "idle": {"Dockerfile": f"FROM {BASE_IMAGE}\n{IDLE}", "config.yaml": config("idle")},
+        "exits": {"Dockerfile": f"FROM {BASE_IMAGE}\n{EXITS}", "config.yaml": config("exits")},
+        "broken": {"Dockerfile": "FROM scratch\nCOPY missing /\n"},
+        "unlucky": {"Dockerfile": "FROM scratch\nCOPY config.yaml /\n", "config.yaml": config("unlucky")},
+        "odd": {"Dockerfile": f"FROM {BASE_IMAGE}\n{IDLE}", "config.yaml": "since: 2026-13-01\n"},
+    }
+
+    async def make() -> dict[str, Path]:
+        async with git_server(directory) as host:
+            return {name: (await host.create(f"t/{name}", files)).directory for name, files in templates.items()}
+
+    made = Supply(cache=directory / "cache", repositories=asyncio.run(make()))
+    yield made
+    for path in made.repositories.values():
+        asyncio.run(purge(engine_url, f"{names.SOURCE}={path.as_uri().removesuffix('.git')}"))
+
+
+@pytest.fixture
+async def instance(engine_url: str) -> AsyncIterator[str]:
+    async with installation(engine_url) as identity:
+        yield identity
+
+
+@pytest.fixture
+async def here(
+    tmp_path: Path, engine_url: str, supply: Supply, instance: str, workspace_network: None
+) -> AsyncIterator[World]:
+    """A server."""
+    async with world(tmp_path / "data", engine_url, supply, instance) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "molecule.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(database: Database) -> WorkspaceStore:
+    return WorkspaceStore(database)
+
+
+@pytest.fixture
+def tokens(database: Database) -> TokenStore:
+    return TokenStore(database)
+
+
+@pytest.fixture
+def events(database: Database) -> EventLog:
+    return EventLog(EventStore(database))
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    with capture_logs() as captured:
+        yield captured

@@ -1,0 +1,218 @@
+"""What a workspace's container is told: its environment, and its files under ``/configs``."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workspace_server.errors import TemplateError
+from workspace_server.model.workspace import Workspace
+from workspace_server.workspaces.environment import config_files, environment
+
+from .making import ID, workspace
+
+URL = "http://host.docker.internal:8080"
+GENERATED = {"name": "Ada", "description": "", "version": "1.0.0", "tier": 2, "runtime": "langgraph"}
+TEMPLATE = b"""\
+# A template's own file
+name: Template
+description: what it is for
+version: 2.0.0
+tier: 1
+runtime: template
+model: its-model
+runtime_config:
+  required_env: [KEY]
+  timeout: 5
+"""
+HOSTILE = [
+    "a: b",
+    "# no comment",
+    "yes",
+    "1",
+    "null",
+    "- item",
+    "'single' \"double\"",
+    "tab\tand\\backslash",
+    "line\nbreak: injected",
+    "---",
+    "{{jinja}} ${shell} `ticks` %d",
+    "naïve ☃ 名前",
+    "\u2028\u0085",
+    " blanks ",
+    "@at",
+    "~",
+]
+
+
+def config(of: Workspace, template: bytes | None = None) -> dict[str, object]:
+    file, _ = config_files(of, template, "token")
+    parsed: dict[str, object] = yaml.safe_load(file.content)
+    return parsed
+
+
+# Environment
+
+
+def test_the_environment_of_a_plain_workspace() -> None:
+    assert environment(workspace(), URL) == {
+        "GIT_AUTHOR_NAME": "Molecule AI Ada",
+        "GIT_AUTHOR_EMAIL": "ada@agents.moleculesai.app",
+        "GIT_COMMITTER_NAME": "Molecule AI Ada",
+        "GIT_COMMITTER_EMAIL": "ada@agents.moleculesai.app",
+        "PLUGINS_DIR": "/plugins",
+        "PYTHONPATH": "/app",
+        "WORKSPACE_ID": ID,
+        "WORKSPACE_CONFIG_PATH": "/configs",
+        "PLATFORM_URL": URL,
+        "MOLECULE_URL": URL,
+        "TIER": "2",
+    }
+
+
+def test_a_role_is_passed_on() -> None:
+    assert environment(workspace(role="critic"), URL)["MOLECULE_AGENT_ROLE"] == "critic"
+
+
+@pytest.mark.parametrize("runtime", ["hermes", "langgraph", "claude-code"])
+def test_a_model_is_passed_on_to_hermes_alone(runtime: str) -> None:
+    told = environment(workspace(runtime=runtime, model="m1"), URL)
+
+    assert told.get("HERMES_DEFAULT_MODEL") == ("m1" if runtime == "hermes" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("Ada Lovelace", "ada-lovelace"), ("  A__b  ", "a-b"), ("Ünï", "n"), ("☃", ID), ("-x-", "x"), ("9", "9")],
+)
+def test_an_agents_address_is_made_of_its_name(name: str, slug: str) -> None:
+    told = environment(workspace(name=name), URL)
+
+    assert (told["GIT_AUTHOR_EMAIL"], told["GIT_AUTHOR_NAME"]) == (
+        f"{slug}@agents.moleculesai.app",
+        f"Molecule AI {name}",
+    )
+
+
+@given(st.text(min_size=1), st.text(), st.text(), st.sampled_from(["hermes", "langgraph"]))
+def test_nothing_a_person_chooses_changes_the_fixed_names(name: str, role: str, model: str, runtime: str) -> None:
+    chosen = environment(workspace(name=name, role=role or None, model=model or None, runtime=runtime), URL)
+    plain = environment(workspace(), URL)
+    fixed = ("WORKSPACE_ID", "WORKSPACE_CONFIG_PATH", "PLATFORM_URL", "MOLECULE_URL", "TIER", "PYTHONPATH")
+
+    assert {key: chosen[key] for key in fixed} == {key: plain[key] for key in fixed}
+
+
+# config.yaml
+
+
+@pytest.mark.parametrize(
+    ("runtime", "more"),
+    [
+        ("langgraph", {"model": "anthropic:claude-opus-4-7"}),
+        ("deepagents", {"model": "anthropic:claude-opus-4-7"}),
+        ("claude-code", {"model": "sonnet", "runtime_config": {"timeout": 0}}),
+        ("hermes", {"model": "anthropic:claude-opus-4-7", "runtime_config": {"timeout": 0}}),
+    ],
+)
+def test_a_config_is_generated_where_the_template_has_none(runtime: str, more: dict[str, object]) -> None:
+    assert config(workspace(runtime=runtime)) == GENERATED | {"runtime": runtime} | more
+
+
+def test_a_generated_config_has_the_workspaces_role_and_model() -> None:
+    generated = config(workspace(role="critic", model="m1"))
+
+    assert (generated["description"], generated["model"]) == ("critic", "m1")
+
+
+def test_a_templates_config_keeps_everything_but_the_workspaces_own() -> None:
+    assert config(workspace(), TEMPLATE) == {
+        "name": "Ada",
+        "description": "what it is for",
+        "version": "2.0.0",
+        "tier": 2,
+        "runtime": "langgraph",
+        "model": "its-model",
+        "runtime_config": {"required_env": ["KEY"], "timeout": 5},
+    }
+
+
+def test_a_workspaces_role_and_model_replace_the_templates() -> None:
+    merged = config(workspace(role="critic", model="m1"), TEMPLATE)
+
+    assert (merged["description"], merged["model"]) == ("critic", "m1")
+
+
+def test_a_config_keeps_the_templates_order() -> None:
+    assert list(config(workspace(), TEMPLATE)) == [
+        "name",
+        "description",
+        "version",
+        "tier",
+        "runtime",
+        "model",
+        "runtime_config",
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("template", [None, TEMPLATE], ids=["generated", "template"])
+def test_a_name_a_role_and_a_model_are_texts_whatever_they_look_like(text: str, template: bytes | None) -> None:
+    written = config(workspace(name=text, role=text, model=text), template)
+
+    assert (written["name"], written["description"], written["model"], written["tier"]) == (text, text, text, 2)
+
+
+@given(st.text(min_size=1))
+def test_any_name_comes_back_as_it_was(name: str) -> None:
+    assert config(workspace(name=name))["name"] == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"- a\n- b\n",
+        b"just text",
+        b"",
+        b"# nothing\n",
+        b"a: [",
+        b"a: b: c",
+        b"\xff\xfe\xfa",
+        b"a: !!python/object:os.system {}",
+        b"since: 2026-13-01",
+        b"n: " + b"9" * 5000,
+        b"[" * 100_000,
+        b"{[1]: 2}",
+        b"a: 1\n---\nb: 2\n",
+    ],
+    ids=[
+        "list",
+        "text",
+        "empty",
+        "comment",
+        "half",
+        "nonsense",
+        "binary",
+        "object",
+        "date",
+        "number",
+        "deep",
+        "key",
+        "two",
+    ],
+)
+def test_a_templates_config_that_is_no_mapping_is_the_templates_fault(content: bytes) -> None:
+    with pytest.raises(TemplateError) as caught:
+        config(workspace(), content)
+
+    assert (caught.value.code, caught.value.message.startswith("config.yaml in the template of langgraph is")) == (
+        "template_malformed",
+        True,
+    )
+
+
+def test_the_token_is_its_owners_alone() -> None:
+    file, token = config_files(workspace(), None, "s3cret")
+
+    assert (token.path, token.content, token.mode) == ("/configs/.auth_token", b"s3cret", 0o600)
+    assert (file.path, file.mode, b"s3cret" in file.content) == ("/configs/config.yaml", 0o644, False)
