@@ -6,7 +6,6 @@ Prints one table: medians of interleaved runs, and the ratio of each pair. Absol
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -19,17 +18,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-
 from tests.support.engine import engine_address, purge
 from tests.support.engine_events import EngineEvents, engine_events
 from tests.support.git_server import GitServer, git_server
 from tests.support.templates import agent_template
-from workspace_server.concurrency import Deadline
+
+from workspace_server.concurrency import Deadline, TaskScope
 from workspace_server.engine import open_engine, resolve_address
+from workspace_server.git import GitAccess, Resolver, open_http_client
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.lookup import look_up
-from workspace_server.git import GitAccess, Resolver, open_http_client
-from workspace_server.concurrency import TaskScope
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import load_settings
@@ -52,7 +50,7 @@ class Row:
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
         return (
             f"| {self.what} | {self.against} | {ours * 1000:.0f} ms | {theirs * 1000:.0f} ms "
-            f"| **{ours / theirs:.2f} ×** | {self.goal} |"
+            f"| **{ours / theirs:.2f} x** | {self.goal} |"
         )
 
 
@@ -145,7 +143,7 @@ async def warm_look_up(home: Path, host: GitServer, runs: int) -> Row:
             return time.perf_counter() - began
 
         mine, others = await interleaved(runs, ours, theirs)
-    return Row(what="warm look-up", against="`git ls-remote`", goal="≤ 0.6 ×", ours=mine, theirs=others)
+    return Row(what="warm look-up", against="`git ls-remote`", goal="≤ 0.6 x", ours=mine, theirs=others)
 
 
 async def warm_create(client: httpx.AsyncClient, events: EngineEvents, host: GitServer, runs: int) -> Row:
@@ -172,7 +170,7 @@ async def warm_create(client: httpx.AsyncClient, events: EngineEvents, host: Git
         return seconds
 
     mine, others = await interleaved(runs, ours, theirs)
-    goal, against = "≤ 1.0 ×", "`git ls-remote` + `docker run -d`"
+    goal, against = "≤ 1.0 x", "`git ls-remote` + `docker run -d`"
     return Row(what="warm create", against=against, goal=goal, ours=mine, theirs=others)
 
 
@@ -189,8 +187,11 @@ def bare_run(name: str, image: str) -> list[str]:
 async def gone(client: httpx.AsyncClient, workspace: str) -> None:
     """Remove a workspace, and wait until nothing of it is left."""
     await client.delete(f"/workspaces/{workspace}", params={"purge": "true"})
-    while (await client.get(f"/workspaces/{workspace}")).status_code == httpx.codes.OK:
+    for _ in range(3000):
+        if (await client.get(f"/workspaces/{workspace}")).status_code != httpx.codes.OK:
+            return
         await asyncio.sleep(0.02)
+    raise RuntimeError(f"{workspace} is not gone")
 
 
 async def ready(home: Path, runs: int) -> Row:
@@ -213,10 +214,8 @@ async def ready(home: Path, runs: int) -> Row:
         await process.wait()
         return seconds
 
-    mine, others = await interleaved(
-        runs, lambda: first_answer(own, PORT + 2), lambda: first_answer(bare, PORT + 1)
-    )
-    return Row(what="start to ready", against="a bare FastAPI application", goal="≤ 1.5 ×", ours=mine, theirs=others)
+    mine, others = await interleaved(runs, lambda: first_answer(own, PORT + 2), lambda: first_answer(bare, PORT + 1))
+    return Row(what="start to ready", against="a bare FastAPI application", goal="≤ 1.5 x", ours=mine, theirs=others)
 
 
 async def measure(runs: int) -> list[Row]:

@@ -63,4 +63,5 @@ def test_every_path_that_architecture_names_exists() -> None:
         (ROOT / "ARCHITECTURE.md").read_text(),
     )
     missing = [name for name in named if not (ROOT / "src/workspace_server" / name).exists()]
-    assert named and missing == []
+    assert named != []
+    assert missing == []

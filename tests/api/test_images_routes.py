@@ -1,12 +1,10 @@
-"""The routes of images, of runtimes, and of builds that are begun, followed and ended."""
+"""The routes of images, of runtimes, and of builds that are begun and ended."""
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,140 +15,11 @@ from support.git_server import GitServer, git_server
 from support.rows import build
 from support.server import InProcess, Json, eventually, in_process
 from support.templates import calling_template, tiny_template
-from workspace_server.api import stream
-from workspace_server.errors import TemplateError
-from workspace_server.model.build import BuildState, BuildStep
+from workspace_server.model.build import BuildState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REGISTRY = "registry.example.org/team"
-
-
-@dataclass(slots=True)
-class Listener:
-    """A client that follows a log: it hears every piece as it is sent, and can go away."""
-
-    heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: bool = False
-
-    async def receive(self) -> dict[str, Any]:
-        if not self.asked:
-            self.asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.body":
-            self.heard.put_nowait(message["body"])
-
-    async def next(self) -> str:
-        async with asyncio.timeout(30):
-            return (await self.heard.get()).decode()
-
-    def follow(self, app: InProcess, record: str) -> "asyncio.Task[None]":
-        """Call the application as a server does; httpx would wait for the end of the answer."""
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": f"/images/builds/{record}/log",
-            "query_string": b"follow=1",
-            "headers": [(b"host", b"127.0.0.1:8080")],
-            "client": ("127.0.0.1", 40_000),
-            "server": ("127.0.0.1", 8080),
-        }
-        return asyncio.create_task(app.app(scope, self.receive, self.send))
-
-
-def logged(app: InProcess, text: bytes) -> str:
-    record = build(app)
-    with app.services.builds.open_log(record.id) as log:
-        log.write(text)
-    return record.id
-
-
-def fields(event: str) -> dict[str, str]:
-    """The fields of one event on the wire."""
-    return dict(line.split(": ", 1) for line in event.strip().splitlines())
-
-
-async def followed(app: InProcess, record: str, **headers: str) -> list[dict[str, str]]:
-    response = await app.call("GET", f"/images/builds/{record}/log?follow=1", headers=headers)
-    assert response.headers["content-type"].startswith("text/event-stream")
-    return [fields(event) for event in response.text.split("\n\n") if event]
-
-
-# Following a log
-
-
-async def test_a_followed_log_is_server_sent_events_with_the_byte_as_id(app: InProcess) -> None:
-    record = logged(app, "zwölf\nb\n".encode())
-    app.services.builds.note_step(record, BuildStep(n=1, of=2, name="FROM a"))
-    app.services.builds.close(record, BuildState.SUCCEEDED)
-    response = await app.call("GET", f"/images/builds/{record}/log?follow=1")
-    step, first, second, end, rest = response.text.split("\n\n")
-    assert step.startswith("id: 0\nevent: step\ndata: {")
-    assert (first, second, rest) == (
-        'id: 7\nevent: line\ndata: {"text":"zwölf"}',
-        'id: 9\nevent: line\ndata: {"text":"b"}',
-        "",
-    )
-    assert end.startswith("id: 9\nevent: end\ndata: {")
-
-
-async def test_the_last_event_is_the_ended_build(app: InProcess) -> None:
-    record = logged(app, b"")
-    app.services.builds.close(record, BuildState.FAILED, error=TemplateError("it failed", code="build_failed"))
-    *_, end = await followed(app, record)
-    assert json.loads(end["data"]) == (await app.call("GET", f"/images/builds/{record}")).json()
-
-
-@pytest.mark.parametrize(("last", "rest"), [("0", ["a", "b", "c"]), ("2", ["b", "c"]), ("6", [])])
-async def test_a_followed_log_goes_on_after_the_last_event(app: InProcess, last: str, rest: list[str]) -> None:
-    record = logged(app, b"a\nb\nc\n")
-    app.services.builds.close(record, BuildState.SUCCEEDED)
-    events = await followed(app, record, **{"Last-Event-ID": last})
-    assert [json.loads(event["data"])["text"] for event in events if event["event"] == "line"] == rest
-
-
-async def test_a_line_is_sent_as_soon_as_it_is_written(app: InProcess) -> None:
-    record, listener = build(app).id, Listener()
-    following = listener.follow(app, record)
-    for text in ("one", "two"):
-        with app.services.builds.open_log(record) as log:
-            log.write(f"{text}\n".encode())
-        assert json.loads(fields(await listener.next())["data"]) == {"text": text}
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
-
-
-async def test_silence_brings_a_comment(app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_KEEP_ALIVE_SECONDS", 0.001)
-    listener = Listener()
-    following = listener.follow(app, build(app).id)
-    assert [await listener.next() for _ in range(2)] == [": still here\n\n"] * 2
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
-
-
-async def test_a_client_that_goes_away_leaves_no_task(app: InProcess) -> None:
-    before = asyncio.all_tasks()
-    record, listener = logged(app, b"one\n"), Listener()
-    following = listener.follow(app, record)
-    await listener.next()
-    during = asyncio.all_tasks() - before - {following}
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
-    assert (during != set(), asyncio.all_tasks() - before) == (True, set())
-
-
-async def test_an_unknown_build_cannot_be_followed(app: InProcess) -> None:
-    response = await app.call("GET", "/images/builds/01ARZ3NDEKTSV4RRFFQ69G5FAV/log?follow=1")
-    assert (response.status_code, response.json()["code"]) == (404, "unknown_build")
 
 
 # Refusals
