@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from support.engine import instance_label, leftovers
 from workspace_server.engine import Engine
@@ -120,6 +121,15 @@ async def test_a_container_that_the_engine_makes_after_the_delete_does_not_stay(
     await nothing_is_left(here, workspace)
 
 
+async def test_a_delete_does_not_wait_for_the_image(here: World) -> None:
+    workspace = await here.create()
+    hold = await here.begin("GET", "/images/.+/json")
+    await removed(here, workspace)
+    await here.fulfil()
+
+    assert (hold.waiting, await here.store.get(workspace)) == (0, None)
+
+
 async def test_a_build_under_way_goes_on_for_others(here: World) -> None:
     one, other = await here.create("broken"), await here.create("broken")
     hold = await here.begin("GET", "/images/json")  # the look-up before a build
@@ -191,7 +201,7 @@ async def test_a_purge_after_a_delete_takes_the_files_along(here: World) -> None
     await nothing_is_left(here, workspace)
 
 
-async def test_a_delete_under_way_is_not_begun_anew_by_the_next_round(here: World) -> None:
+async def test_a_delete_under_way_is_not_begun_anew_by_the_next_round(here: World, logs: list[EventDict]) -> None:
     workspace = await here.online()
     await removed(here, workspace)
     hold = await here.begin("DELETE", "/containers/.*")
@@ -201,6 +211,7 @@ async def test_a_delete_under_way_is_not_begun_anew_by_the_next_round(here: Worl
     await here.settle()
 
     assert here.proxy.count("DELETE", "/containers/.*") == 1
+    assert len([line for line in logs if line["event"] == "workspace removed"]) == 1
 
 
 async def test_a_delete_that_takes_long_holds_up_nobody(here: World, slow_engine: dict[str, asyncio.Event]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.typing import EventDict
 
 from support.engine import engine_address, instance_label, purge
 from workspace_server.db import EventStore
@@ -125,12 +126,14 @@ async def test_a_container_of_a_removal_that_is_still_to_come_is_left_to_it(here
     assert (before, await here.volumes()) == ([(workspace, True)], [])
 
 
-async def test_containers_of_another_installation_are_left_alone(here: World, neighbour: str) -> None:
+async def test_containers_of_another_installation_are_left_alone(
+    here: World, neighbour: str, logs: list[EventDict]
+) -> None:
     container = await stray(here, neighbour, "nobody")
     await here.reconciler.observe()
     await here.settle()
 
-    assert await here.api.exists(f"/containers/{container}/json")
+    assert (await here.api.exists(f"/containers/{container}/json"), logs) == (True, [])
 
 
 async def test_a_workspace_of_another_installation_with_the_same_id_keeps_its_container(
