@@ -15,8 +15,8 @@ STATUS = {
     "AuthError": 401,
     "ForbiddenError": 403,
     "SettingsError": 500,
-    "TemplateError": 500,
-    "SourceError": 500,
+    "TemplateError": 409,
+    "SourceError": 502,
     "UnavailableError": 503,
     "DeadlineError": 504,
 }
@@ -64,7 +64,7 @@ def test_the_docstring_draws_every_error_with_its_status() -> None:
         if (words := line.replace("│", "").split()) and words[0] in ("├──", "└──")
     }
 
-    never_on_the_wire = {"SettingsError", "TemplateError", "SourceError"}
+    never_on_the_wire = {"SettingsError"}
     assert drawn == {
         name: "-" if name in never_on_the_wire else str(status)
         for name, status in STATUS.items()

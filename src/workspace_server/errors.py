@@ -9,8 +9,8 @@
     ├── AuthError                   401   who is calling is not known
     │   └── ForbiddenError          403   who is calling may not
     ├── SettingsError               -     a setting is wrong; the server does not start
-    ├── TemplateError               -     the template's author must change the template
-    ├── SourceError                 -     the Git host or the registry is at fault, or refuses
+    ├── TemplateError               409   the template's author must change the template
+    ├── SourceError                 502   the Git host or the registry is at fault, or refuses
     ├── UnavailableError            503   something this server depends on is away
     └── DeadlineError               504   an operation took longer than it may
 
@@ -97,9 +97,13 @@ class SettingsError(WorkspaceServerError):
 class TemplateError(WorkspaceServerError):
     """The template is at fault. Never retried on its own: the next commit decides."""
 
+    status = 409
+
 
 class SourceError(WorkspaceServerError):
     """The Git host or the registry is at fault, or refuses. The message says which."""
+
+    status = 502
 
 
 class UnavailableError(WorkspaceServerError):

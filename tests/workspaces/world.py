@@ -36,6 +36,8 @@ from workspace_server.workspaces.bridge import Bridge
 WAIT = r"/containers/[^/]+/wait"
 """The call that a provisioning stays in until the agent has called."""
 
+_PATIENCE = 20  # seconds: less than the engine's own
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supply:
@@ -90,7 +92,7 @@ class World:
 
     async def settle(self) -> None:
         """Wait until nothing is worked on."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(_PATIENCE):
             while tasks := list(self.reconciler._working.values()):
                 await asyncio.wait(tasks)
 
@@ -242,7 +244,7 @@ async def installation(url: str) -> AsyncIterator[str]:
 
 
 async def arrived(hold: Hold) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(_PATIENCE):
         await hold.arrived.wait()
 
 
