@@ -1,12 +1,12 @@
-"""Deadlines, scopes of tasks, races and periodic work."""
+"""Deadlines, scopes of tasks, races, and work that is not broken off."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
 
-from workspace_server.concurrency import Deadline, TaskScope, first_of, periodic
+from workspace_server.concurrency import Deadline, TaskScope, first_of, unbroken
 from workspace_server.errors import DeadlineError
 
 NEVER = 3600.0
@@ -20,23 +20,11 @@ async def fail_with(error: Exception) -> None:
     raise error
 
 
-class Rounds:
-    """Work that counts its rounds, and can be waited for."""
+def undo_into(undone: list[int]) -> Callable[[int], Awaitable[None]]:
+    async def undo(result: int) -> None:
+        undone.append(result)
 
-    def __init__(self, on_round: Callable[[int], object] = int) -> None:
-        self.number = 0
-        self._on_round = on_round
-        self._began = asyncio.Condition()
-
-    async def __call__(self) -> None:
-        async with self._began:
-            self.number += 1
-            self._began.notify_all()
-        self._on_round(self.number)
-
-    async def reached(self, number: int) -> None:
-        async with asyncio.timeout(30), self._began:
-            await self._began.wait_for(lambda: self.number >= number)
+    return undo
 
 
 async def test_a_deadline_that_passes_names_the_operation_and_the_limit() -> None:
@@ -210,39 +198,50 @@ async def test_a_race_that_is_cancelled_ends_its_contenders() -> None:
     assert (race.cancelled(), ended.is_set()) == (True, True)
 
 
-async def test_periodic_work_comes_again_by_itself() -> None:
-    rounds = Rounds()
-    async with TaskScope() as scope:
-        scope.start(periodic("count", 0.001, rounds, asyncio.Event()), name="count")
-        await rounds.reached(3)
+async def test_unbroken_work_gives_its_result() -> None:
+    undone: list[int] = []
+
+    assert (await unbroken(asyncio.sleep(0, 1), undo=undo_into(undone)), undone) == (1, [])
 
 
-async def test_periodic_work_comes_at_once_when_woken() -> None:
-    rounds, wake = Rounds(), asyncio.Event()
-    async with TaskScope() as scope:
-        scope.start(periodic("count", NEVER, rounds, wake), name="count")
-        await rounds.reached(1)
-        wake.set()
-        await rounds.reached(2)
+async def test_unbroken_work_that_fails_raises_its_error() -> None:
+    with pytest.raises(ValueError, match="no"):
+        await unbroken(fail_with(ValueError("no")), undo=undo_into([]))
 
 
-async def test_a_wake_during_a_round_is_not_lost() -> None:
-    wake = asyncio.Event()
-    rounds = Rounds(lambda number: wake.set() if number == 1 else None)
-    async with TaskScope() as scope:
-        scope.start(periodic("count", NEVER, rounds, wake), name="count")
-        await rounds.reached(2)
+async def test_a_cancel_lets_unbroken_work_end_and_has_it_undone() -> None:
+    undone: list[int] = []
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> int:
+        began.set()
+        await may_end.wait()
+        return 1
+
+    task = asyncio.create_task(unbroken(work(), undo=undo_into(undone)))
+    await began.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.wait([task])
+
+    assert (task.cancelled(), undone) == (True, [1])
 
 
-async def test_periodic_work_survives_a_round_that_fails_and_logs_it() -> None:
-    def fail_first(number: int) -> None:
-        if number == 1:
-            raise ValueError("no")
+async def test_a_cancel_of_unbroken_work_that_fails_undoes_nothing() -> None:
+    undone: list[int] = []
+    began, may_end = asyncio.Event(), asyncio.Event()
 
-    rounds = Rounds(fail_first)
-    with capture_logs() as logs:
-        async with TaskScope() as scope:
-            scope.start(periodic("count", 0.001, rounds, asyncio.Event()), name="count")
-            await rounds.reached(2)
+    async def work() -> int:
+        began.set()
+        await may_end.wait()
+        raise ValueError("no")
 
-    assert [(entry["event"], entry["work"]) for entry in logs] == [("periodic work failed", "count")]
+    task = asyncio.create_task(unbroken(work(), undo=undo_into(undone)))
+    await began.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.wait([task])
+
+    assert (task.cancelled(), undone) == (True, [])

@@ -24,6 +24,7 @@ ALONE = 'echo up >"/dev/fd/$1"; exec sleep 600'
 WITH_A_CHILD = '(echo up >"/dev/fd/$1"; exec sleep 600) & wait'
 WITH_A_TALKING_CHILD = "(echo hello; exec sleep 600) & wait"
 LEAVING_A_CHILD = '(exec sleep 600) >/dev/null 2>&1 & echo up >"/dev/fd/$1"'
+LEAVING_ITS_GROUP = """setsid sh -c 'echo $$ >"/dev/fd/$0"; exec sleep 600' "$1" & wait"""
 STUBBORN = 'trap "" TERM INT HUP; echo up >"/dev/fd/$1"; while :; do sleep 600; done'
 
 SERVER = """
@@ -47,9 +48,12 @@ class Held:
         self._reader = reader
         self.writer = writer
 
-    async def said_up(self) -> None:
+    async def said(self) -> bytes:
         async with asyncio.timeout(PATIENCE):
-            assert await self._reader.readline() == b"up\n"
+            return await self._reader.readline()
+
+    async def said_up(self) -> None:
+        assert await self.said() == b"up\n"
 
     async def released(self) -> bool:
         """Whether everybody lets go of the pipe."""
@@ -92,6 +96,17 @@ async def test_after_a_cancel_the_whole_group_is_gone(held: Held, script: str) -
     assert (running.cancelled(), await held.released()) == (True, True)
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_after_a_cancel_while_it_starts_the_whole_group_is_gone(held: Held, turns: int) -> None:
+    running = start(WITH_A_CHILD, held)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=PATIENCE)
+
+    assert (running.done() and running.cancelled(), await held.released()) == (True, True)
+
+
 @pytest.mark.parametrize("script", [ALONE, WITH_A_CHILD, STUBBORN], ids=["alone", "with a child", "stubborn"])
 async def test_after_a_deadline_the_whole_group_is_gone(held: Held, script: str) -> None:
     with pytest.raises(DeadlineError):
@@ -124,6 +139,22 @@ async def test_after_a_line_that_nobody_can_take_the_whole_group_is_gone(held: H
         await run(argv, env=ENV, deadline=Deadline(600), pass_fds=[held.writer], on_line=refuse)
 
     assert await held.released()
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="nobody can leave its group: util-linux is missing")
+@pytest.mark.parametrize("data", [None, bytes(8 * 1024 * 1024)], ids=["no input", "input"])
+async def test_who_left_the_group_and_holds_its_pipes_keeps_nobody_waiting(held: Held, data: bytes | None) -> None:
+    argv = ["sh", "-c", LEAVING_ITS_GROUP, "sh", str(held.writer)]
+    work = run(argv, env=ENV, deadline=Deadline(600), pass_fds=[held.writer], input=data)
+    running = asyncio.create_task(work)
+    leaver = int(await held.said())
+    running.cancel()
+    try:
+        await asyncio.wait([running], timeout=PATIENCE)
+
+        assert running.done()
+    finally:
+        os.kill(leaver, signal.SIGKILL)
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothing here can arrange it: util-linux is missing")

@@ -122,6 +122,18 @@ async def _next(items: AsyncIterator[V]) -> list[V]:
     return []
 
 
+async def unbroken(work: Coroutine[object, object, V], *, undo: Callable[[V], Awaitable[None]]) -> V:
+    """The result of work that no cancel may break off half-way: a cancel waits for its end, and has it undone."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            await undo(task.result())
+        raise
+
+
 class SingleFlight(Generic[K, V]):
     """Equal calls share one piece of work.
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from workspace_server.concurrency import Deadline
+from workspace_server.concurrency import Deadline, unbroken
 from workspace_server.errors import UnavailableError
 
 _OUTPUT_LIMIT = 16 * 1024 * 1024
@@ -62,7 +62,7 @@ async def run(
     path = shutil.which(program, path=env.get("PATH"))
     if path is None:
         raise UnavailableError(f"the program {program} was not found", code="tool_missing", hint=f"install {program}")
-    process = await asyncio.create_subprocess_exec(
+    start = asyncio.create_subprocess_exec(
         *_dying_with_us(path, *argv[1:]),
         stdin=DEVNULL if input is None else PIPE,
         stdout=PIPE,
@@ -74,6 +74,7 @@ async def run(
         umask=umask,
         limit=_LINE_LIMIT,
     )
+    process = await unbroken(start, undo=_end_group)
     try:
         async with deadline.limit(f"{Path(program).name} {argv[1] if len(argv) > 1 else ''}".strip()):
             stdout, stderr, _ = await asyncio.gather(
@@ -123,7 +124,12 @@ async def _feed(process: Process, data: bytes | None) -> None:
 
 
 async def _end_group(process: Process) -> None:
-    """Kill what is left of the process group, and reap the child."""
+    """Kill what is left of the process group, let go of its pipes, and reap the child."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Who left the group may hold the pipes open, and asyncio would wait for the last of them. No public way leads here.
+    for fd in (0, 1, 2):
+        pipe = process._transport.get_pipe_transport(fd)  # type: ignore[attr-defined]  # noqa: SLF001
+        if pipe is not None and not pipe.is_closing():
+            pipe.abort() if fd == 0 else pipe.close()
     await process.wait()

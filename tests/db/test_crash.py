@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sqlite3
 import sys
@@ -39,6 +38,35 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+DYING_INSIDE_A_CHANGE = """
+import os, signal
+from workspace_server.db import EventStore
+
+async def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+EventStore.append = die
+"""
+
+DYING_BEFORE_THE_SCHEMA_IS_COMMITTED = """
+import os, signal
+from workspace_server.db import migrate
+
+create = migrate._create
+
+def die(connection):
+    create(connection)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+migrate._create = die
+"""
+
+
+async def killed_by_itself(path: Path, when: str) -> None:
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", when + WRITER, str(path))
+    assert await writer.wait() == -signal.SIGKILL
 
 
 async def written_until_killed(path: Path, lines: int) -> set[str]:
@@ -90,12 +118,16 @@ async def test_the_next_server_goes_on_writing(path: Path) -> None:
         assert [each.id for each in await store.with_status(WorkspaceStatus.PROVISIONING)] == ["after"]
 
 
+async def test_a_server_that_is_killed_inside_a_change_leaves_none_of_it(path: Path) -> None:
+    await killed_by_itself(path, DYING_INSIDE_A_CHANGE)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        workspaces = connection.execute("SELECT id FROM workspaces").fetchall()
+
+    assert workspaces == []
+
+
 async def test_a_server_that_is_killed_while_it_makes_the_database_leaves_all_of_it_or_nothing(path: Path) -> None:
-    script = "import os, signal; from workspace_server.db import migrate; create = migrate._create\n"
-    script += "def dying(connection): create(connection); os.kill(os.getpid(), signal.SIGKILL)\n"
-    script += "migrate._create = dying\n" + WRITER
-    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path), env=dict(os.environ))
-    assert await writer.wait() == -signal.SIGKILL
+    await killed_by_itself(path, DYING_BEFORE_THE_SCHEMA_IS_COMMITTED)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
 

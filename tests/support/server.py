@@ -25,7 +25,7 @@ from workspace_server.app import create_app
 from workspace_server.settings import load_settings
 from workspace_server.wiring import Services, open_services
 
-from .engine import DEFAULT_ADDRESS, instance_label, leftovers, purge
+from .engine import DEFAULT_ADDRESS, engine, instance_label, leftovers, purge
 
 T = TypeVar("T")
 Json = Any
@@ -80,6 +80,7 @@ class ServerProcess:
         self.log = directory / "server.log"
         self.engine = engine
         self.client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
+        self._created: list[str] = []
         self._prefix = prefix
         self._process: asyncio.subprocess.Process | None = None
 
@@ -176,6 +177,7 @@ class ServerProcess:
     async def create(self, runtime: str, name: str = "a", **fields: Json) -> str:
         """Create a workspace, and return its id."""
         created = await self.call("POST", "/workspaces", {"name": name, "runtime": runtime, **fields}, status=201)
+        self._created.append(created["id"])
         return str(created["id"])
 
     async def view(self, workspace: str) -> Json:
@@ -209,8 +211,10 @@ class ServerProcess:
             if self._process is not None:
                 await self.stop()
         finally:
-            await self.client.aclose()
-            await self._clean()
+            try:
+                await self.client.aclose()
+            finally:
+                await self._clean()
 
     async def _clean(self) -> None:
         if self.engine == NO_ENGINE:
@@ -226,6 +230,12 @@ class ServerProcess:
             await eventually(lambda lock=lock: is_free(lock), f"nobody holds {lock.name} any more", 5)
         left = {label: found for label in labels if (found := await leftovers(self.engine, label))}
         assert not left, f"still on the engine: {left}"
+        async with engine(self.engine) as api:  # the engine itself makes volumes that are missing, without a label
+            names = {name for each in self._created for name in (f"ws-{each[:12]}-configs", f"ws-{each}-workspace")}
+            unlabelled = [name for name in names if await api.exists(f"/volumes/{name}")]
+            for name in unlabelled:
+                await api.call("DELETE", f"/volumes/{name}")
+        assert not unlabelled, f"made by nobody: {unlabelled}"
 
 
 def is_free(lock: Path) -> bool:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from support.engine import purge
+from support.git_repository import Repository
 from support.git_server import git_server
 from support.templates import BASE_IMAGE, Files, config
 from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
@@ -33,14 +34,15 @@ def supply(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "odd": {"Dockerfile": f"FROM {BASE_IMAGE}\n{IDLE}", "config.yaml": "since: 2026-13-01\n"},
     }
 
-    async def make() -> dict[str, Path]:
+    async def make() -> dict[str, Repository]:
         async with git_server(directory) as host:
-            return {name: (await host.create(f"t/{name}", files)).directory for name, files in templates.items()}
+            return {name: await host.create(f"t/{name}", files) for name, files in templates.items()}
 
     made = Supply(cache=directory / "cache", repositories=asyncio.run(make()))
     yield made
-    for path in made.repositories.values():
-        asyncio.run(purge(engine_url, f"{names.SOURCE}={path.as_uri().removesuffix('.git')}"))
+    for repository in made.repositories.values():
+        source = repository.directory.as_uri().removesuffix(".git")
+        asyncio.run(purge(engine_url, f"{names.SOURCE}={source}"))
 
 
 @pytest.fixture

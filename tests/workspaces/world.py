@@ -17,6 +17,7 @@ from support.engine import engine as raw_engine
 from support.engine import instance_label, purge
 from support.engine_faults import Hold
 from support.engine_proxy import EngineProxy, engine_proxy
+from support.git_repository import Repository
 from workspace_server.agents import AgentRegistry, Heartbeat
 from workspace_server.concurrency import TaskScope
 from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
@@ -44,10 +45,13 @@ class Supply:
     """The template repositories, and the cache and images that all tests share."""
 
     cache: Path
-    repositories: dict[str, Path]
+    repositories: dict[str, Repository]
 
     def settings(self, **variables: str) -> Settings:
-        named = {f"MOLECULE_TEMPLATE_REPO_{name.upper()}": path.as_uri() for name, path in self.repositories.items()}
+        named = {}
+        for name, repository in self.repositories.items():
+            named[f"MOLECULE_TEMPLATE_REPO_{name.upper()}"] = repository.directory.as_uri()
+            named[f"MOLECULE_TEMPLATE_REF_{name.upper()}"] = repository.tip()  # no look-up: that is tested elsewhere
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.cache),

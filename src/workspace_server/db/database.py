@@ -106,18 +106,14 @@ def _engine(path: Path, *, begin: str, pool_size: int, synchronous: str = "FULL"
     @sa.event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        try:
-            for pragma in (
-                "journal_mode=WAL",
-                f"synchronous={synchronous}",
-                "foreign_keys=ON",
-                f"busy_timeout={BUSY_SECONDS * 1000}",
-            ):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
-        except sqlite3.Error:
-            connection.close()  # nobody else knows of it yet, and its thread would outlive the event loop
-            raise
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
 
     # With isolation_level None the driver starts no transactions of its own: ours begin the way that fits the engine.
     @sa.event.listens_for(engine.sync_engine, "begin")
