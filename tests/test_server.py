@@ -124,7 +124,13 @@ async def test_it_ends_well_when_it_is_asked_to(tmp_path: Path, number: signal.S
         await server.client.get("/health")  # a connection that is kept open
         await server.stop(number)
         assert [line["event"] for line in server.log_lines()][-1] == "stopping"
-        await server.start()
+
+
+async def test_it_is_the_same_installation_after_a_restart(tmp_path: Path) -> None:
+    async with without_engine(tmp_path) as server:
+        instance = server.instance
+        await server.restart()
+        assert server.instance == instance
 
 
 async def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ def test_a_valid_value_is_parsed(variable: str, value: str, name: str, expected:
 @pytest.mark.parametrize(
     ("variable", "name"),
     [
+        ("PORT", "port"),
+        ("MOLECULE_LOG_FORMAT", "log_format"),
+        ("PROVISION_TIMEOUT_SECONDS", "provision_timeout_seconds"),
         ("MOLECULE_BIND", "bind"),
         ("PLATFORM_URL", "platform_url"),
         ("MOLECULE_ENV", "environment"),

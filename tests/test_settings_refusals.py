@@ -55,11 +55,6 @@ def test_what_is_no_number_is_refused(variable: str, value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("variable", sorted(NUMBERS))
-def test_a_blank_number_is_refused(variable: str) -> None:
-    assert refusal(**{variable: ""}).message == f"{variable}='' is not a whole number"
-
-
 @pytest.mark.parametrize("variable", sorted(NUMBERS_OR_BLANK))
 def test_zero_is_too_small(variable: str) -> None:
     assert refusal(**{variable: "0"}).message == f"{variable}='0' must be at least 1"

@@ -105,13 +105,6 @@ def test_no_secret_is_known_when_none_is_set() -> None:
     assert load_settings({"ADMIN_TOKEN": " "}).secrets == frozenset()
 
 
-def test_a_secret_that_is_no_text_is_refused_without_showing_it() -> None:
-    with pytest.raises(SettingsError) as caught:
-        load_settings({"ADMIN_TOKEN": ["hush"]})
-
-    assert (caught.value.message.split()[0], "hush" in str(caught.value)) == ("ADMIN_TOKEN=***", False)
-
-
 def test_a_database_url_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"DATABASE_URL": "postgres://u:hush@db/molecule"})

@@ -123,7 +123,7 @@ def test_a_prefix_of_ones_own_is_taken(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "http://git.example.org/t-", "git@git.example.org:t", "https://git.example.org/../t"]
+    "value", ["http://git.example.org/t-", "git@git.example.org:t", "https://git.example.org/../t"]
 )
 def test_a_prefix_outside_the_rules_is_refused_with_an_example(value: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -177,6 +177,12 @@ def test_no_ref_that_passes_could_be_an_option_or_leave_its_folder(ref: str) -> 
     assert " " not in ref
 
 
-@pytest.mark.parametrize("name", ["a", "0", "my-agent", "a" * 39, "a-"])
+@pytest.mark.parametrize("name", ["a-", "external", "my-default"])
+def test_a_name_that_would_never_be_found_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings({"MOLECULE_EXTRA_RUNTIMES": name})
+
+
+@pytest.mark.parametrize("name", ["a", "0", "my-agent", "a" * 39])
 def test_a_name_of_letters_digits_and_dashes_is_a_runtimes(name: str) -> None:
     assert load_settings({"MOLECULE_EXTRA_RUNTIMES": name}).extra_runtimes == (name,)

@@ -29,7 +29,7 @@ from workspace_server.errors import SettingsError
 from workspace_server.model.reference import RegistryPrefix
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 
-RUNTIME_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
+RUNTIME_NAME = re.compile(r"(?!external$|.*-default$)[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
@@ -49,6 +49,9 @@ _PASSED_ON = re.compile(
 _FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 
 
+_BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
+
+
 class Environment(StrEnum):
     """What kind of deployment this is (``MOLECULE_ENV``)."""
 
@@ -63,12 +66,8 @@ def _environment(value: str) -> str:
     return short.get(name, name)
 
 
-def _unset_when_blank(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 def _registry(value: str | None) -> RegistryPrefix | None:
-    return None if value is None or not value.strip() else RegistryPrefix.parse(value.strip())
+    return None if value is None else RegistryPrefix.parse(value.strip())
 
 
 def _platform(value: str) -> str:
@@ -97,8 +96,7 @@ def _ref(value: str) -> str:
     return value
 
 
-Blankable = BeforeValidator(_unset_when_blank)
-Secret = Annotated[SecretStr | None, Blankable]
+Secret = SecretStr | None
 Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
 
 
@@ -108,13 +106,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True)
 
     port: int = Field(8080, alias="PORT", ge=1, le=65535, description="Port the server listens on.", examples=["8080"])
-    bind: Annotated[str | None, Blankable] = Field(
+    bind: str | None = Field(
         None,
         alias="MOLECULE_BIND",
         description="Address to listen on instead of the safe default.",
         examples=["127.0.0.1"],
     )
-    platform_url: Annotated[str | None, Blankable] = Field(
+    platform_url: str | None = Field(
         None,
         alias="PLATFORM_URL",
         pattern=r"^https?://[^/\s]+(/[^\s]*)?$",
@@ -226,7 +224,7 @@ class Settings(BaseModel):
         description="Time from a container's start to its agent's first call. Unset: 600, hermes 1800.",
         examples=["600"],
     )
-    max_tier: Annotated[int | None, Blankable] = Field(
+    max_tier: int | None = Field(
         None,
         alias="MOLECULE_MAX_TIER",
         ge=1,
@@ -258,7 +256,7 @@ class Settings(BaseModel):
         description="The engine's restart policy of workspace containers; the server restarts them by itself.",
         examples=["no"],
     )
-    docker_host: Annotated[str | None, Blankable] = Field(
+    docker_host: str | None = Field(
         None,
         alias="DOCKER_HOST",
         description="Address of the container engine.",
@@ -276,7 +274,7 @@ class Settings(BaseModel):
     database_url: Secret = Field(
         None, alias="DATABASE_URL", description="Not supported yet: SQLite only.", examples=["(unset)"]
     )
-    org_id: Annotated[str | None, Blankable] = Field(
+    org_id: str | None = Field(
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
     passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
@@ -317,11 +315,15 @@ class Settings(BaseModel):
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Parse the environment; raises SettingsError that names every wrong variable, its value and an example."""
     environ = os.environ if environ is None else environ
-    values: dict[str, Any] = {alias: environ[alias] for alias in _aliases() if alias in environ}
+    given = {alias: environ[alias] for alias in _aliases() if alias in environ}
+    # Compose files and unit files pass on what they do not set as empty: blank is unset, unless it says something.
+    values: dict[str, Any] = {
+        alias: value for alias, value in given.items() if value.strip() or alias in _BLANK_SAYS_SOMETHING
+    }
     data = _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
     cache = _user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
     for variable, default in (("MOLECULE_DATA_DIR", data), ("MOLECULE_LOCAL_BUILD_CACHE", cache)):
-        values[variable] = _unset_when_blank(values.get(variable)) or default
+        values.setdefault(variable, default)
     for family in ("MOLECULE_TEMPLATE_REPO_", "MOLECULE_TEMPLATE_REF_"):
         values[f"{family}*"] = {
             name.removeprefix(family).lower().replace("_", "-"): value

@@ -22,7 +22,7 @@ async def hasty_site(serve: Serve, git_host: GitServer, api: Engine) -> Site:
 
 
 async def test_an_agent_that_ends_is_a_failure_with_its_code_and_its_last_lines(site: Site) -> None:
-    dockerfile = "FROM python:3.11-slim\nCMD seq -f 'line %.0f' 40; echo last words >&2; exit 7\n"
+    dockerfile = "FROM python:3.11-slim\nCMD seq -f 'line %.0f' 40; echo last words; exit 7\n"
     await site.template(LANGGRAPH, {"Dockerfile": dockerfile, "config.yaml": config(LANGGRAPH)})
     workspace = await site.server.create(LANGGRAPH)
     said = "\n".join([*(f"line {n}" for n in range(12, 41)), "last words"])

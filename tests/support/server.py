@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import inspect
 import json
 import os
 import random
@@ -47,7 +46,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], what: str, seconds: 
         async with asyncio.timeout(seconds):
             while True:
                 outcome = check()
-                result = await outcome if inspect.isawaitable(outcome) else outcome
+                result = await outcome if isinstance(outcome, Awaitable) else outcome
                 if result:
                     return result
                 await asyncio.sleep(0.03)
@@ -106,10 +105,6 @@ class ServerProcess:
         return (self.data / "instance").read_text().strip()
 
     @property
-    def owner_token(self) -> str:
-        return (self.data / "owner_token").read_text().strip()
-
-    @property
     def label(self) -> str:
         """What everything of this installation carries on the engine, except images."""
         return instance_label(self.instance)
@@ -158,9 +153,8 @@ class ServerProcess:
         assert code == 0, f"the server ended with {code}"
 
     async def restart(self) -> None:
-        """Start it again, on the same directories and the same port."""
-        if self._process is not None:
-            await self.stop()
+        """Stop it and start it again, on the same directories and the same port; after a kill, ``start`` does."""
+        await self.stop()
         await self.start()
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
@@ -229,13 +223,12 @@ class ServerProcess:
         for lock in self.cache.glob("locks/*.lock"):
             await eventually(lambda lock=lock: is_free(lock), f"nobody holds {lock.name} any more", 5)
         left = {label: found for label in labels if (found := await leftovers(self.engine, label))}
+        # The engine itself makes volumes that are missing, and those have no label.
+        volumes = {name for each in self._created for name in (f"ws-{each[:12]}-configs", f"ws-{each}-workspace")}
+        async with engine(self.engine) as api:
+            nobodys = [name for name in volumes if await api.exists(f"/volumes/{name}")]
         assert not left, f"still on the engine: {left}"
-        async with engine(self.engine) as api:  # the engine itself makes volumes that are missing, without a label
-            names = {name for each in self._created for name in (f"ws-{each[:12]}-configs", f"ws-{each}-workspace")}
-            unlabelled = [name for name in names if await api.exists(f"/volumes/{name}")]
-            for name in unlabelled:
-                await api.call("DELETE", f"/volumes/{name}")
-        assert not unlabelled, f"made by nobody: {unlabelled}"
+        assert not nobodys, f"still on the engine, without a label: {nobodys}"
 
 
 def is_free(lock: Path) -> bool:
