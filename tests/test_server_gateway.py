@@ -22,6 +22,7 @@ from support.processes import running
 from support.server import free_port
 from workspace_server.api.access import GATEWAY, LISTENER
 from workspace_server.concurrency import TaskScope
+from workspace_server.errors import UnavailableError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.server import GatewayListener, listening
 from workspace_server.settings import Settings, load_settings
@@ -194,12 +195,13 @@ async def test_it_follows_the_network(api: Engine, label: str) -> None:
     assert marks == [GATEWAY, GATEWAY]
 
 
-async def test_a_network_that_is_not_there_is_said_and_no_reason_to_end() -> None:
+async def test_a_network_that_cannot_be_listened_on_is_an_error_that_says_where() -> None:
     absent = NetworkInfo(id="0" * 64, gateway="192.0.2.1", device="br-000000000000")
-    with capture_logs() as logs:
-        async with TaskScope() as scope:
-            await GatewayListener(web_is_not_asked, free_port(), scope).open_on(absent)
-    assert [(line["event"], line["device"]) for line in logs] == [("agents cannot reach this server", absent.device)]
+    port = free_port()
+    async with TaskScope() as scope:
+        with pytest.raises(UnavailableError, match=f"cannot listen on 192[.]0[.]2[.]1:{port}") as caught:
+            await GatewayListener(web_is_not_asked, port, scope).open_on(absent)
+    assert caught.value.code == "gateway_unavailable"
 
 
 async def web_is_not_asked(scope: Scope, receive: Receive, send: Send) -> None:

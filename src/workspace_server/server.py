@@ -12,7 +12,7 @@ import uvicorn
 from workspace_server.api.edge import Application, from_the_gateway
 from workspace_server.app import create_app
 from workspace_server.concurrency import TaskScope, first_of
-from workspace_server.errors import SettingsError
+from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings, runs_in_container
 from workspace_server.wiring import Services, open_services
@@ -39,7 +39,10 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
             app = create_app(services)
             gateway = GatewayListener(app, settings.port, scope)
             if not _everywhere(sockets):
-                await services.bridge.follow(gateway.open_on)
+                try:
+                    await services.bridge.follow(gateway.open_on)
+                except UnavailableError as error:  # workspaces will fail with these words; the server itself can run
+                    log.error(error.message, hint=error.hint)  # noqa: TRY400 - the words say it all
             main = _Listener(app)
             scope.start(main.serve(sockets), name="listener")
             try:
@@ -124,7 +127,10 @@ class GatewayListener:
         self._listener: _Listener | None = None
 
     async def open_on(self, network: NetworkInfo) -> None:
-        """Listen on ``network`` instead of the one before; returns when connections are accepted."""
+        """Listen on ``network`` instead of the one before; returns when connections are accepted.
+
+        Raises UnavailableError ``gateway_unavailable``.
+        """
         await self.close()
         listener = _Listener(self._app)
         try:
@@ -132,10 +138,11 @@ class GatewayListener:
                 self._scope.start(listener.serve([sock]), name="gateway listener")
                 await listener.accepts()
         except OSError as error:
-            log.error(  # noqa: TRY400 - the words say it all
-                "agents cannot reach this server", device=network.device, error=error.strerror
-            )
-            return
+            raise UnavailableError(
+                f"agents cannot reach this server: cannot listen on {network.gateway}:{self._port}: {error.strerror}",
+                code="gateway_unavailable",
+                hint="stop what listens there, or start this server with another PORT",
+            ) from error
         self._listener = listener
         log.info("listening for agents", device=network.device, address=f"{network.gateway}:{self._port}")
 

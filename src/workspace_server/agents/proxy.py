@@ -98,7 +98,7 @@ class AgentProxy:
                 code="agent_timeout",
                 hint="it may be busy; try later",
             ) from error
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise UnavailableError(
                 f"the agent of {target.name} cannot be reached",
                 code="agent_unavailable",

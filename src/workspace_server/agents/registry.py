@@ -70,7 +70,6 @@ class AgentRegistry:
         """An agent is alive: its figures are kept, and its workspace's status follows."""
         changes: dict[str, Any] = {
             "last_error_rate": beat.error_rate,
-            "last_sample_error": beat.sample_error,
             "active_tasks": beat.active_tasks,
             "uptime_seconds": beat.uptime_seconds,
             "current_task": beat.current_task,
@@ -80,8 +79,13 @@ class AgentRegistry:
             changes["monthly_spend"] = max(0, min(beat.monthly_spend, _LARGEST_SPEND))
         async with self._database.write() as tx:
             row = await self._workspaces.touch(tx, workspace_id, **changes)
-            if row is not None:
-                await self._follow(tx, row, beat)
+            if row is None:
+                return
+            if (
+                row.failure is None
+            ):  # why its provisioning failed, or what it waits for, is not the agent's to overwrite
+                await self._workspaces.touch(tx, workspace_id, last_sample_error=beat.sample_error)
+            await self._follow(tx, row, beat)
 
     async def _follow(self, tx: Transaction, row: Workspace, beat: Heartbeat) -> None:
         match row.status:

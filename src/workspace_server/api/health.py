@@ -52,6 +52,9 @@ def _gateway(opened: Services) -> dict[str, str]:
     network, url = opened.bridge.network, opened.settings.agents_url
     if network is None:
         return {"name": "gateway_listener", "status": "waiting", "detail": "the workspace network does not exist yet"}
+    if opened.bridge.is_here and not opened.bridge.is_told:
+        hint = "stop what listens on this port there, or start this server with another PORT"
+        return {"name": "gateway_listener", "status": "broken", "detail": f"not open on {network.device}", "hint": hint}
     where = network.device if opened.bridge.is_here else "the engine's own way to this machine"
     return {"name": "gateway_listener", "status": "ok", "detail": f"{where}, {url}"}
 

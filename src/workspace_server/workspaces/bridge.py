@@ -28,6 +28,11 @@ class Bridge:
         """Whether the network's bridge is a device of this machine."""
         return self.network is not None and (_DEVICES / self.network.device).exists()
 
+    @property
+    def is_told(self) -> bool:
+        """Whether whoever follows has taken the present network."""
+        return self._follower is None or self._told == self.network
+
     async def announce(self, network: NetworkInfo) -> str:
         """The network is this one; returns, when containers on it can reach this server, what leads them to it.
 
