@@ -72,7 +72,7 @@ async def held(
         await gate.arrived.wait()
     yield Held(server=server, service=service, runtime=runtime, record=heard.records[0], gate=gate, waiters=waiters)
     gate.release()
-    await asyncio.wait(waiters)
+    await asyncio.gather(*waiters, return_exceptions=True)
 
 
 async def begun(server: Server, service: ImageService, runtime: str, wish: BuildWish = ORDINARY) -> BuildRecord:
