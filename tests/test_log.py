@@ -29,7 +29,7 @@ def configure() -> Iterator[Configure]:
         logging.getLogger(),
         *(logging.getLogger(name) for name in ("httpx", "httpcore", "aiosqlite", "alembic")),
     ]
-    loggers += [logging.getLogger(name) for name in ("uvicorn.access", "uvicorn.error", "asyncio")]
+    loggers += [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
     levels = [logger.level for logger in loggers]
     handlers, configuration = root.handlers, structlog.get_config()
 
@@ -123,7 +123,7 @@ def test_what_is_less_important_than_the_level_is_left_out(configure: Configure)
     assert [entry["event"] for entry in entries(stream)] == ["slow"]
 
 
-@pytest.mark.parametrize("name", ["httpx", "aiosqlite", "alembic", "uvicorn.access"])
+@pytest.mark.parametrize("name", ["httpx", "aiosqlite", "alembic", "uvicorn.error"])
 def test_chatty_libraries_are_heard_when_they_warn(configure: Configure, name: str) -> None:
     stream = configure(form="json", level="debug")
     logging.getLogger(name).info("a request")

@@ -78,5 +78,5 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "aiosqlite", "alembic", "uvicorn.access", "uvicorn.error", "asyncio"):
+    for chatty in ("httpx", "httpcore", "aiosqlite", "alembic", "uvicorn.error", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
