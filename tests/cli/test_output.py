@@ -48,3 +48,21 @@ def test_a_table_shows_its_cells_as_they_are(capsys: pytest.CaptureFixture[str])
         ["a", "[bold]x[/bold]"],
         ["b"],
     ]
+
+
+def test_a_row_is_one_line_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(["name", "why"], [["a", "word " * 50], ["b", "short"]])
+
+    assert capsys.readouterr().out.splitlines() == ["name  why", "a     " + " ".join(["word"] * 50), "b     short"]
+
+
+def test_a_terminals_width_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(["name", "why"], [["a", "word " * 50]])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines) > 5, max(len(line) for line in lines[1:]) <= 40) == (True, True)

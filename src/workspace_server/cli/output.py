@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_UNFOLDED = 1_000_000  # characters, more than any row has
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -17,13 +18,18 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their columns' names."""
+    """Print rows below their columns' names: folded to fit a terminal, one line a row for a file or a program."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    for line in console.render_lines(table, console.options.update(width=_UNFOLDED), pad=False):
+        print("".join(segment.text for segment in line).rstrip())
 
 
 def size(count: int) -> str:
