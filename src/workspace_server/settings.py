@@ -29,7 +29,9 @@ from workspace_server.errors import SettingsError
 from workspace_server.model.reference import RegistryPrefix
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 
-RUNTIME_NAME = re.compile(r"(?!external$|.*-default$)[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
+# Runtimes' folders lie in the cache beside the server's own, so these names are taken.
+_OF_THE_CACHE = "builds|buildx|images|locks"
+RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
@@ -191,6 +193,12 @@ class Settings(BaseModel):
         alias="MOLECULE_TEMPLATE_REF_*",
         description="Branch, tag or commit of one runtime's template.",
         examples=["v1.2"],
+    )
+    offline: bool = Field(
+        default=False,
+        alias="MOLECULE_LOCAL_BUILD_OFFLINE",
+        description="Never ask the Git host: run the newest image that was built from the template, marked stale.",
+        examples=["1"],
     )
     build_concurrency: int = Field(
         2,
@@ -378,23 +386,26 @@ def _variable(location: tuple[int | str, ...]) -> tuple[str, FieldInfo | None]:
     return name, field
 
 
+_REASONS = {
+    "int_parsing": "is not a whole number",
+    "bool_parsing": "is neither 1 nor 0",
+    "string_pattern_mismatch": "has the wrong form",
+}
+
+
 def _reason(problem: ErrorDetails) -> str:
     """What is wrong, to follow the variable and its value."""
-    context = problem.get("ctx", {})
-    match problem["type"]:
+    kind, context = problem["type"], problem.get("ctx", {})
+    match kind:
         case "value_error":
             return str(context["error"])
-        case "int_parsing":
-            return "is not a whole number"
         case "greater_than_equal" | "less_than_equal":
             bound = f"least {context['ge']}" if "ge" in context else f"most {context['le']}"
             return f"must be at {bound}"
         case "literal_error" | "enum":
             return f"must be {context['expected']}"
-        case "string_pattern_mismatch":
-            return "has the wrong form"
         case _:
-            return f"is wrong: {problem['msg']}"
+            return _REASONS.get(kind, f"is wrong: {problem['msg']}")
 
 
 def runs_in_container() -> bool:

@@ -19,9 +19,10 @@ from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Budget, Pruner
 from workspace_server.images.survey import Survey
-from workspace_server.images.usage import Usage
+from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, runs_in_container
@@ -86,8 +87,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         scope = await enter(TaskScope())
 
         store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
-        book, usage = BuildBook(settings.build_cache), Usage(settings.build_cache)
+        book, ledger = BuildBook(settings.build_cache), ImageLedger(settings.build_cache)
         resolver = Resolver(http=git_http, access=git_access, scope=scope)
+        wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
         images = _image_service(
             settings=settings,
             runtimes=runtimes,
@@ -95,17 +97,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             resolver=resolver,
             access=git_access,
             book=book,
-            usage=usage,
+            ledger=ledger,
+            wanted=wanted,
             scope=scope,
         )
         survey = Survey(
-            source=images.source, runtimes=runtimes, engine=engine, resolver=resolver, book=book, usage=usage
+            source=images.source,
+            runtimes=runtimes,
+            engine=engine,
+            resolver=resolver,
+            book=book,
+            ledger=ledger,
+            wanted=wanted,
         )
         pruner = Pruner(
             engine=engine,
             survey=survey,
             book=book,
-            usage=usage,
+            ledger=ledger,
             cache=settings.build_cache,
             budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
             used_by_rows=store.images_in_use,
@@ -165,7 +174,8 @@ def _image_service(
     resolver: Resolver,
     access: GitAccess,
     book: BuildBook,
-    usage: Usage,
+    ledger: ImageLedger,
+    wanted: WantedBuilds,
     scope: TaskScope,
 ) -> ImageService:
     cache = settings.build_cache
@@ -175,6 +185,7 @@ def _image_service(
         choose_builder=_chosen_once(settings, engine),
         checkouts=checkouts,
         book=book,
+        ledger=ledger,
         locks=cache / "locks",
         limits=BuildLimits(concurrency=settings.build_concurrency, seconds=settings.build_max_seconds),
         scope=scope,
@@ -184,10 +195,10 @@ def _image_service(
         source=image_source(settings),
         runtimes=runtimes,
         engine=engine,
-        resolver=resolver,
+        wanted=wanted,
         checkouts=checkouts,
         builds=builds,
-        usage=usage,
+        ledger=ledger,
     )
 
 

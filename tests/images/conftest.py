@@ -21,7 +21,8 @@ from workspace_server.engine import Engine, EngineAddress, ImageBuilder, open_en
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, LocalBuildSource
 from workspace_server.images.build import BuildLimits, LocalBuilds
-from workspace_server.images.usage import Usage
+from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.runtimes import Runtimes, Template
@@ -108,17 +109,18 @@ class Server:
     book: BuildBook
     builds: LocalBuilds
     scope: TaskScope
-    usage: Usage
+    ledger: ImageLedger
+    wanted: WantedBuilds
 
     def service(self, *templates: Template, platform: str | None = "linux/amd64") -> ImageService:
         return ImageService(
             source=LocalBuildSource(platform=platform),
             runtimes=Runtimes({each.runtime: each for each in templates}),
             engine=self.engine,
-            resolver=self.resolver,
+            wanted=self.wanted,
             checkouts=self.checkouts,
             builds=self.builds,
-            usage=self.usage,
+            ledger=self.ledger,
         )
 
 
@@ -155,12 +157,13 @@ async def server_of(
 
             resolver = Resolver(http=http, access=access, scope=scope)
             checkouts = CheckoutStore(cache=cache, access=access, resolver=resolver)
-            book = BuildBook(cache)
+            book, ledger = BuildBook(cache), ImageLedger(cache)
             builds = LocalBuilds(
                 engine=engine,
                 choose_builder=choose or usual,
                 checkouts=checkouts,
                 book=book,
+                ledger=ledger,
                 locks=cache / "locks",
                 limits=BuildLimits(concurrency=concurrency, seconds=seconds),
                 scope=scope,
@@ -172,7 +175,8 @@ async def server_of(
                 book=book,
                 builds=builds,
                 scope=scope,
-                usage=Usage(cache),
+                ledger=ledger,
+                wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),
             )
 
         yield make

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from support.engine import Engine
 from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.runtimes import Template
 
@@ -50,6 +51,19 @@ async def load_image(
     files = {f"{digest}.json": config, "layer.tar": layer, "manifest.json": json.dumps(manifest).encode()}
     await api.call("POST", "/images/load", _tar(files))
     return f"sha256:{digest}"
+
+
+async def made_image(
+    api: Engine,
+    ledger: ImageLedger,
+    build: BuildIdentity,
+    *tags: str,
+    platform: str | None = None,
+) -> str:
+    """An image as a build of this cache leaves it, with these tags; put on the engine, and its id returned."""
+    image = await load_image(api, labels=labels_of(build), tags=tags, platform=platform or build.platform)
+    ledger.note_made(image, build.build_id)
+    return image
 
 
 def labels_of(build: BuildIdentity, **others: str) -> dict[str, str]:

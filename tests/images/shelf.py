@@ -30,13 +30,13 @@ class Shelf:
     rows: set[str] = field(default_factory=set)
 
     async def image(self, number: int, *, hours: float | None) -> str:
-        """An image of a commit that was used so long ago; None: never."""
+        """An image of a commit that was used so long ago; None: another installation's, so that nobody here knows."""
         build = identity(self.template, f"{number:040x}")
         tags = (f"{build.repository}:{build.tag}", f"{build.repository}:{build.floating_tag}")
         image = await load_image(self.api, labels=labels_of(build), tags=tags)
         if hours is not None:
-            self.server.usage.touch(image)
-            aged(self.server.usage._file(image), hours)
+            self.server.ledger.note_made(image, build.build_id)
+            aged(self.server.ledger._file(image), hours)
         return image
 
     async def checkout(self, commit: str, *, hours: float) -> Path:
@@ -68,13 +68,14 @@ class Shelf:
             engine=server.engine,
             resolver=server.resolver,
             book=server.book,
-            usage=server.usage,
+            ledger=server.ledger,
+            wanted=server.wanted,
         )
         pruner = Pruner(
             engine=server.engine,
             survey=survey,
             book=server.book,
-            usage=server.usage,
+            ledger=server.ledger,
             cache=self.cache,
             budget=Budget(bytes=bytes, images=images),
             used_by_rows=rows,

@@ -22,7 +22,7 @@ from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
 from .conftest import Heard, Server, ServerOf
-from .making import identity, labels_of, load_image
+from .making import identity, made_image
 
 pytestmark = pytest.mark.engine
 
@@ -83,9 +83,9 @@ async def begun(server: Server, service: ImageService, runtime: str, wish: Build
     return server.book.get(record)
 
 
-async def there_already(api: Api, repository: Repository, template: Template) -> str:
+async def there_already(api: Api, server: Server, repository: Repository, template: Template) -> str:
     build = identity(template, repository.tip())
-    return await load_image(api, labels=labels_of(build), tags=(f"{build.repository}:{build.tag}",))
+    return await made_image(api, server.ledger, build, f"{build.repository}:{build.tag}")
 
 
 # Ending
@@ -193,7 +193,7 @@ async def test_a_build_of_another_server_cannot_be_cancelled_here(held: Held, se
 async def test_an_image_that_is_there_is_not_built_ahead_of_need(
     api: Api, server: Server, service: ImageService, *, repository: Repository, template: Template
 ) -> None:
-    present = await there_already(api, repository, template)
+    present = await there_already(api, server, repository, template)
     found = await service.begin_build(template.runtime, ORDINARY)
 
     assert isinstance(found, ImageInfo)
@@ -203,7 +203,7 @@ async def test_an_image_that_is_there_is_not_built_ahead_of_need(
 async def test_a_forced_build_is_made_although_the_image_is_there(
     api: Api, server: Server, service: ImageService, *, repository: Repository, template: Template
 ) -> None:
-    present = await there_already(api, repository, template)
+    present = await there_already(api, server, repository, template)
     record = await begun(server, service, template.runtime, FORCED)
 
     assert (record.state, record.reason, record.image_id != present) == (BuildState.SUCCEEDED, "forced", True)
@@ -221,7 +221,7 @@ async def test_what_is_built_ahead_of_need_counts_as_used(
     record = await begun(server, service, template.runtime)
 
     assert record.image_id is not None
-    assert server.usage.last(record.image_id) is not None
+    assert server.ledger.find(record.image_id) is not None
 
 
 @pytest.mark.parametrize("wish", [ORDINARY, FORCED], ids=["ordinary", "forced"])

@@ -9,13 +9,13 @@ from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.concurrency import FileLock
 from workspace_server.git import holdings as git_holdings
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Pruned
-from workspace_server.images.usage import Usage
 from workspace_server.model import names
 from workspace_server.runtimes import Template
 
 from .conftest import Heard, Server
-from .making import identity, labels_of, load_image
+from .making import identity, made_image
 from .shelf import Shelf, aged
 
 pytestmark = pytest.mark.engine
@@ -109,13 +109,13 @@ async def test_an_image_goes_with_all_its_tags(shelf: Shelf) -> None:
     image = await shelf.image(1, hours=9)
     await shelf.prune(images=0)
 
-    assert (await shelf.there(image), shelf.server.usage.last(image)) == ([False], None)
+    assert (await shelf.there(image), shelf.server.ledger.find(image)) == ([False], None)
 
 
 async def test_an_image_without_a_tag_goes_as_well(shelf: Shelf) -> None:
-    image = await load_image(shelf.api, labels=labels_of(identity(shelf.template)))
-    shelf.server.usage.touch(image)
-    aged(shelf.server.usage._file(image), 9)
+    build = identity(shelf.template)
+    image = await made_image(shelf.api, shelf.server.ledger, build)
+    aged(shelf.server.ledger._file(image), 9)
     await shelf.prune(images=0)
 
     assert await shelf.there(image) == [False]
@@ -207,13 +207,13 @@ async def test_an_image_that_is_used_while_others_are_removed_stays(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await shelf.image(1, hours=9), await shelf.image(2, hours=8)
-    forget = Usage.forget
+    forget = ImageLedger.forget
 
-    def then_use(usage: Usage, image: str) -> None:
-        forget(usage, image)
-        usage.touch(second)
+    def then_use(ledger: ImageLedger, image: str) -> None:
+        forget(ledger, image)
+        ledger.touch(second)
 
-    monkeypatch.setattr(Usage, "forget", then_use)
+    monkeypatch.setattr(ImageLedger, "forget", then_use)
     report = await shelf.prune(images=0)
 
     assert (await shelf.there(first, second), why_kept(report)) == ([False, True], {("image", "used meanwhile")})
@@ -225,7 +225,7 @@ async def test_an_image_that_is_used_while_others_are_removed_stays(
 async def test_a_runtime_that_was_pruned_is_fetched_and_built_again(shelf: Shelf, git_host: GitServer) -> None:
     service = shelf.server.service(shelf.template)
     first = await service.ensure(shelf.template.runtime, Heard())
-    for path in [*shelf.cache.glob("used/*"), *shelf.cache.glob("*/*/ready"), *shelf.cache.glob("*/git-*")]:
+    for path in [*shelf.cache.glob("images/*"), *shelf.cache.glob("*/*/ready"), *shelf.cache.glob("*/git-*")]:
         aged(path, 9)
     report = await shelf.prune(bytes=0, images=0)
     fresh_service = shelf.server.service(shelf.template)

@@ -41,10 +41,10 @@ def service(server_of: ServerOf, proxied: Engine, source: RegistrySource) -> Ima
         source=source,
         runtimes=Runtimes({"hermes": template()}),
         engine=proxied,
-        resolver=server.resolver,
+        wanted=server.wanted,
         checkouts=server.checkouts,
         builds=server.builds,
-        usage=server.usage,
+        ledger=server.ledger,
     )
 
 

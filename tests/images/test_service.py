@@ -17,7 +17,7 @@ from workspace_server.model.build import BuildState
 from workspace_server.runtimes import Template
 
 from .conftest import FILES, Heard, Server, ServerOf
-from .making import identity, labels_of, load_image
+from .making import identity, made_image
 
 pytestmark = pytest.mark.engine
 
@@ -31,11 +31,12 @@ async def ensured(service: ImageService, runtime: str) -> EnsuredImage:
     return await service.ensure(runtime, Heard())
 
 
-async def there_already(api: Api, repository: Repository, template: Template, commit: str | None = None) -> str:
+async def there_already(
+    api: Api, server: Server, repository: Repository, template: Template, commit: str | None = None
+) -> str:
     """An image as an earlier build of the commit (the tip) left it."""
     build = identity(template, commit or repository.tip())
-    tag = f"{build.repository}:{build.tag}"
-    return await load_image(api, labels=labels_of(build), tags=(tag,))
+    return await made_image(api, server.ledger, build, f"{build.repository}:{build.tag}")
 
 
 async def test_an_image_is_built_when_there_is_none(
@@ -45,6 +46,7 @@ async def test_an_image_is_built_when_there_is_none(
     image = await service.ensure(template.runtime, heard)
 
     (record,) = server.book.newest()
+    made = server.ledger.find(image.id)
     assert image == EnsuredImage(
         id=record.image_id or "",
         source="local-build",
@@ -52,6 +54,8 @@ async def test_an_image_is_built_when_there_is_none(
         commit=repository.tip(),
         build_id=identity(template, repository.tip()).build_id,
         build=record.id,
+        built_at=made.made_at if made else None,
+        stale=False,
     )
     assert heard.records == [record.id]
 
@@ -59,7 +63,7 @@ async def test_an_image_is_built_when_there_is_none(
 async def test_an_image_that_is_there_needs_no_clone_and_no_build(
     api: Api, service: ImageService, server: Server, *, repository: Repository, template: Template, git_host: GitServer
 ) -> None:
-    present = await there_already(api, repository, template)
+    present = await there_already(api, server, repository, template)
     heard = Heard()
     image = await service.ensure(template.runtime, heard)
 
@@ -70,7 +74,7 @@ async def test_an_image_that_is_there_needs_no_clone_and_no_build(
 async def test_the_next_workspace_runs_the_newest_commit_and_the_old_image_stays(
     api: Api, service: ImageService, server: Server, repository: Repository, template: Template
 ) -> None:
-    old = await there_already(api, repository, template)
+    old = await there_already(api, server, repository, template)
     newest = await repository.commit({"content": "y"})
     image = await ensured(service, template.runtime)
 
@@ -92,7 +96,7 @@ async def test_an_image_that_lost_its_tag_gets_it_back(
     api: Api, service: ImageService, server: Server, repository: Repository, template: Template
 ) -> None:
     build = identity(template, repository.tip())
-    left_untagged = await load_image(api, labels=labels_of(build))  # killed between build and tag
+    left_untagged = await made_image(api, server.ledger, build)  # killed between build and tag
     await ensured(service, template.runtime)
 
     tagged = await server.engine.image(f"{build.repository}:{build.tag}")
@@ -105,7 +109,7 @@ async def test_without_a_platform_the_engines_own_is_built(
 ) -> None:
     native = (await server.engine.info()).platform
     build = identity(template, repository.tip(), native)
-    present = await load_image(api, labels=labels_of(build), platform=native)
+    present = await made_image(api, server.ledger, build)
 
     image = await ensured(server.service(template, platform=None), template.runtime)
     assert (image.id, image.platform) == (present, native)
@@ -189,9 +193,9 @@ async def test_a_missing_image_is_logged_with_its_reason(
 
 
 async def test_the_templates_config_is_that_of_the_images_commit(
-    api: Api, service: ImageService, repository: Repository, template: Template
+    api: Api, service: ImageService, repository: Repository, template: Template, server: Server
 ) -> None:
-    await there_already(api, repository, template)
+    await there_already(api, server, repository, template)
     image = await ensured(service, template.runtime)
     await repository.commit({"config.yaml": "name: Newer\n"})
 
@@ -199,22 +203,19 @@ async def test_the_templates_config_is_that_of_the_images_commit(
 
 
 async def test_a_template_without_a_config_has_none(
-    api: Api, service: ImageService, repository: Repository, template: Template
+    api: Api, service: ImageService, repository: Repository, template: Template, server: Server
 ) -> None:
     await repository.commit({"config.yaml": None})
-    await there_already(api, repository, template)
+    await there_already(api, server, repository, template)
 
     assert await service.template_config(template.runtime, await ensured(service, template.runtime)) is None
 
 
 async def test_the_second_workspace_of_a_commit_reads_no_checkout(
-    api: Api,
-    service: ImageService,
-    repository: Repository,
-    template: Template,
-    monkeypatch: pytest.MonkeyPatch,
+    api: Api, server: Server, repository: Repository, *, template: Template, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await there_already(api, repository, template)
+    service = server.service(template)
+    await there_already(api, server, repository, template)
     image = await ensured(service, template.runtime)
     first = await service.template_config(template.runtime, image)
     monkeypatch.delattr(CheckoutStore, "checkout")
@@ -223,11 +224,11 @@ async def test_the_second_workspace_of_a_commit_reads_no_checkout(
 
 
 async def test_what_is_remembered_does_not_grow_with_the_commits(
-    api: Api, service: ImageService, repository: Repository, template: Template
+    api: Api, service: ImageService, repository: Repository, template: Template, server: Server
 ) -> None:
     for n in range(3):
         await repository.commit({"config.yaml": f"name: {n}\n"})
-        await there_already(api, repository, template)
+        await there_already(api, server, repository, template)
         image = await ensured(service, template.runtime)
         assert await service.template_config(template.runtime, image) == f"name: {n}\n".encode()
 
@@ -235,9 +236,9 @@ async def test_what_is_remembered_does_not_grow_with_the_commits(
 
 
 async def test_equal_requests_at_once_all_get_the_config(
-    api: Api, service: ImageService, repository: Repository, template: Template
+    api: Api, service: ImageService, repository: Repository, template: Template, server: Server
 ) -> None:
-    await there_already(api, repository, template)
+    await there_already(api, server, repository, template)
     image = await ensured(service, template.runtime)
 
     found = await asyncio.gather(*(service.template_config(template.runtime, image) for _ in range(5)))

@@ -1,5 +1,6 @@
 """What images there are, and what the next workspace of a runtime would find: asked, never changed."""
 
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,7 @@ from workspace_server.model.build import BuildState
 from workspace_server.runtimes import Runtimes, Template
 
 from .conftest import Heard, Server
-from .making import COMMIT, identity, labels_of, load_image
+from .making import COMMIT, identity, labels_of, load_image, made_image
 from .making import template as template_at
 
 pytestmark = pytest.mark.engine
@@ -32,7 +33,8 @@ def survey_of(server: Server, *templates: Template, source: ImageSource = LOCAL)
         engine=server.engine,
         resolver=server.resolver,
         book=server.book,
-        usage=server.usage,
+        ledger=server.ledger,
+        wanted=server.wanted,
     )
 
 
@@ -41,11 +43,11 @@ def survey(server: Server, template: Template) -> Survey:
     return survey_of(server, template)
 
 
-async def loaded(api: Api, template: Template, commit: str, *, created: str = "2026-01-01T00:00:00Z") -> str:
+async def made(api: Api, server: Server, template: Template, commit: str, platform: str = "linux/amd64") -> str:
     """An image as a build of the commit leaves it."""
-    build = identity(template, commit)
+    build = identity(template, commit, platform)
     tags = (f"{build.repository}:{build.tag}", f"{build.repository}:{build.floating_tag}")
-    return await load_image(api, labels=labels_of(build), tags=tags, created=created)
+    return await made_image(api, server.ledger, build, *tags)
 
 
 async def contained(api: Api, image: str, workspace: str) -> str:
@@ -108,24 +110,28 @@ async def test_a_runtime_of_a_host_that_is_away_says_so(survey: Survey, git_host
 
 
 async def test_a_runtime_shows_its_newest_image_also_of_an_older_commit(
-    api: Api, survey: Survey, template: Template
+    api: Api, survey: Survey, template: Template, server: Server
 ) -> None:
-    await loaded(api, template, "1" * 40, created="2026-01-01T00:00:00Z")
-    newest = await loaded(api, template, "2" * 40, created="2026-01-02T00:00:00Z")
+    await made(api, server, template, "1" * 40)
+    newest = await made(api, server, template, "2" * 40)
     info = await the_runtime(survey)
 
     assert info.image is not None
     assert (info.image.image.id, info.image.label(names.COMMIT)) == (newest, "2" * 40)
 
 
-async def test_a_runtime_shows_no_image_of_another_source(api: Api, survey: Survey, template: Template) -> None:
-    await loaded(api, template_at(template.runtime), COMMIT)
+async def test_a_runtime_shows_no_image_of_another_source(
+    api: Api, survey: Survey, template: Template, server: Server
+) -> None:
+    await made(api, server, template_at(template.runtime), COMMIT)
 
     assert (await the_runtime(survey)).image is None
 
 
-async def test_an_image_is_shown_by_the_tag_of_its_commit(api: Api, survey: Survey, template: Template) -> None:
-    await loaded(api, template, COMMIT)
+async def test_an_image_is_shown_by_the_tag_of_its_commit(
+    api: Api, survey: Survey, template: Template, server: Server
+) -> None:
+    await made(api, server, template, COMMIT)
     info = await the_runtime(survey)
 
     assert info.image is not None
@@ -141,17 +147,17 @@ async def test_in_registry_mode_no_git_host_is_asked(server: Server, template: T
 # Images
 
 
-async def test_the_images_are_newest_first(api: Api, survey: Survey, template: Template) -> None:
-    made = [await loaded(api, template, f"{day}" * 40, created=f"2026-01-0{day}T00:00:00Z") for day in (2, 3, 1)]
-    found = [each.image.id for each in await survey.images() if each.image.id in made]
+async def test_the_images_are_newest_first(api: Api, survey: Survey, template: Template, server: Server) -> None:
+    images = [await made(api, server, template, f"{number}" * 40) for number in (2, 3, 1)]
+    found = [each.image.id for each in await survey.images() if each.image.id in images]
 
-    assert found == [made[1], made[0], made[2]]
+    assert found == images[::-1]
 
 
 async def test_an_image_names_the_workspaces_whose_containers_use_it(
-    api: Api, survey: Survey, template: Template
+    api: Api, survey: Survey, template: Template, server: Server
 ) -> None:
-    image = await loaded(api, template, COMMIT)
+    image = await made(api, server, template, COMMIT)
     containers = [await contained(api, image, workspace) for workspace in ("w2", "w1", "w1")]
     try:
         (found,) = [each for each in await survey.images() if each.image.id == image]
@@ -165,15 +171,16 @@ async def test_an_image_names_the_workspaces_whose_containers_use_it(
 async def test_an_image_says_when_this_cache_used_it(
     api: Api, survey: Survey, server: Server, template: Template
 ) -> None:
-    used, unused = await loaded(api, template, "1" * 40), await loaded(api, template, "2" * 40)
-    server.usage.touch(used)
-    found = {each.image.id: each.last_used_at for each in await survey.images()}
+    image = await made(api, server, template, COMMIT)
+    os.utime(server.ledger._file(image), (0, 0))
+    (found,) = [each for each in await survey.images() if each.image.id == image]
 
-    assert (found[used] is not None, found[unused]) == (True, None)
+    assert found.made.used_at == datetime.fromtimestamp(0, UTC)
 
 
-async def test_what_was_not_built_from_a_template_is_not_listed(api: Api, survey: Survey, template: Template) -> None:
-    other = await load_image(api, labels={names.MANAGED: "true", names.RUNTIME: template.runtime})
+async def test_what_no_build_of_this_cache_made_is_not_listed(api: Api, survey: Survey, template: Template) -> None:
+    """Of another installation on this engine, or built FROM one of ours: it inherits the labels."""
+    other = await load_image(api, labels=labels_of(identity(template)))
 
     assert other not in [each.image.id for each in await survey.images()]
 
@@ -181,16 +188,20 @@ async def test_what_was_not_built_from_a_template_is_not_listed(api: Api, survey
 # Explain
 
 
-async def test_a_hit_shows_the_image(api: Api, survey: Survey, template: Template, repository: Repository) -> None:
-    image = await loaded(api, template, repository.tip())
+async def test_a_hit_shows_the_image(
+    api: Api, survey: Survey, template: Template, repository: Repository, server: Server
+) -> None:
+    image = await made(api, server, template, repository.tip())
     answer = await survey.explain(template.runtime, LOCAL)
 
     assert isinstance(answer.found, Hit)
     assert (answer.found.image.id, answer.estimate_seconds) == (image, None)
 
 
-async def test_a_miss_says_why(api: Api, survey: Survey, template: Template, repository: Repository) -> None:
-    await loaded(api, template, COMMIT)
+async def test_a_miss_says_why(
+    api: Api, survey: Survey, template: Template, repository: Repository, server: Server
+) -> None:
+    await made(api, server, template, COMMIT)
     answer = await survey.explain(template.runtime, LOCAL)
 
     assert answer.found == Miss(reason="commit moved", detail=f"{COMMIT[:12]} → {repository.tip()[:12]}")
@@ -202,6 +213,8 @@ async def test_the_parts_of_the_build_id_are_shown(survey: Survey, template: Tem
     assert await survey.explain(template.runtime, LOCAL) == Explanation(
         runtime=template.runtime,
         found=Miss(reason="no image"),
+        stale=False,
+        built_at=None,
         build_id=expected.build_id,
         parts=expected.parts,
         estimate_seconds=None,
@@ -248,10 +261,13 @@ async def test_explaining_fetches_and_builds_nothing(
 async def test_explaining_is_no_use_of_the_image(
     api: Api, survey: Survey, server: Server, *, template: Template, repository: Repository
 ) -> None:
-    image = await loaded(api, template, repository.tip())
+    image = await made(api, server, template, repository.tip())
+    os.utime(server.ledger._file(image), (0, 0))
     await survey.explain(template.runtime, LOCAL)
 
-    assert server.usage.last(image) is None
+    known = server.ledger.find(image)
+    assert known is not None
+    assert known.used_at == datetime.fromtimestamp(0, UTC)
 
 
 async def test_a_missing_repository_cannot_be_explained(server: Server, git_host: GitServer, runtime: str) -> None:

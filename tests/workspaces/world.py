@@ -26,7 +26,8 @@ from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
-from workspace_server.images.usage import Usage
+from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
 from workspace_server.runtimes import Runtimes
@@ -171,7 +172,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
         store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
         resolver = Resolver(http=http, access=access, scope=scope)
         checkouts = CheckoutStore(cache=supply.cache, access=access, resolver=resolver)
-        book = BuildBook(supply.cache)
+        book, ledger = BuildBook(supply.cache), ImageLedger(supply.cache)
 
         async def choose() -> ImageBuilder:
             return await ImageBuilder.choose(settings.passed_on, address, supply.cache / "buildx")
@@ -181,6 +182,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             choose_builder=choose,
             checkouts=checkouts,
             book=book,
+            ledger=ledger,
             locks=supply.cache / "locks",
             limits=BuildLimits(concurrency=2, seconds=60),
             scope=scope,
@@ -189,10 +191,10 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             source=image_source(settings),
             runtimes=Runtimes.from_settings(settings),
             engine=engine,
-            resolver=resolver,
+            wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),
             checkouts=checkouts,
             builds=builds,
-            usage=Usage(supply.cache),
+            ledger=ledger,
         )
         bridge = Bridge()
         provisioner = Provisioner(

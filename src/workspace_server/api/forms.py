@@ -12,7 +12,7 @@ from workspace_server.images.survey import Explanation, LocalImage, RuntimeInfo
 from workspace_server.model import names
 from workspace_server.model.build import BuildState
 from workspace_server.model.container import ImageInfo
-from workspace_server.model.workspace import Phase, Workspace
+from workspace_server.model.workspace import ImageOnRow, Phase, Workspace
 from workspace_server.workspaces.progress import seconds_since
 
 
@@ -89,8 +89,8 @@ def image(found: LocalImage) -> Mapping[str, Any]:
         "key": found.label(names.KEY),
         "platform": found.image.platform,
         "size": found.image.size,
-        "built_at": found.image.created_at,
-        "last_used_at": found.last_used_at,
+        "built_at": found.made.made_at,
+        "last_used_at": found.made.used_at,
         "in_use_by": found.in_use_by,
         "keep": "in use" if found.in_use_by else None,
     }
@@ -105,19 +105,19 @@ def runtime(info: RuntimeInfo) -> Mapping[str, Any]:
         "provisionable": info.reason is None,
         "reason": info.reason and info.reason.as_dict(),
         "head": info.head,
-        "image": info.image and _runtime_image(info.image),
+        "image": info.image and _runtime_image(info.image, stale=info.stale),
     }
 
 
-def _runtime_image(found: LocalImage) -> Mapping[str, Any]:
+def _runtime_image(found: LocalImage, *, stale: bool) -> Mapping[str, Any]:
     return {
         "id": found.image.id,
         "tag": found.tag,
         "commit": found.label(names.COMMIT),
         "platform": found.image.platform,
-        "built_at": found.image.created_at,
+        "built_at": found.made.made_at,
         "size": found.image.size,
-        "stale": False,
+        "stale": stale,
         "in_use_by": len(found.in_use_by),
     }
 
@@ -132,7 +132,8 @@ def explanation(answer: Explanation) -> Mapping[str, Any]:
         "detail": answer.found.detail if isinstance(answer.found, Miss) else "",
         "build_id": answer.build_id,
         "parts": answer.parts,
-        "image": hit and {"id": hit.id, "tags": hit.tags, "built_at": hit.created_at, "size": hit.size},
+        "image": hit and {"id": hit.id, "tags": hit.tags, "built_at": answer.built_at, "size": hit.size},
+        "stale": answer.stale,
         "estimate_seconds": answer.estimate_seconds,
     }
 
@@ -163,10 +164,20 @@ def provisioning(workspace: Workspace, record: BuildRecord | None) -> Mapping[st
         "generation": workspace.generation,
         "phase": current,
         "phases": phases,
-        "image": image
-        and {"source": image.source, "id": image.id, "commit": image.commit, "build": image.build, "stale": False},
+        "image": image and _image_on_row(image),
         "build": record and build(record, with_steps=False),
         "error": failure and _error(failure.message, failure.code, failure.hint),
+    }
+
+
+def _image_on_row(image: ImageOnRow) -> Mapping[str, Any]:
+    return {
+        "source": image.source,
+        "id": image.id,
+        "commit": image.commit,
+        "build": image.build,
+        "built_at": image.built_at and datetime.fromisoformat(image.built_at),
+        "stale": image.stale,
     }
 
 

@@ -108,6 +108,8 @@ def explain(runtime: Runtime, as_json: Json = False) -> None:  # noqa: FBT002
         return
     reason = f"{answer['verdict']}: {answer['reason']} {answer['detail']}".rstrip(": ")
     print(f"{runtime}: {reason}")
+    if answer["stale"] and (image := answer["image"]):
+        print(f"  stale: offline, so the Git host was not asked; built {ago(image['built_at'])}")
     for name, value in answer["parts"].items():
         print(f"  {name:<10}{value}")
     print(f"  {'build id':<10}{answer['build_id']}")

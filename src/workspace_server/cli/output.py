@@ -1,7 +1,7 @@
 """How commands print: tables for people, JSON for programs, sizes and ages in words."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,11 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def built(image: Mapping[str, Any]) -> str:
+    """How long ago an image was built, and whether there may be a newer commit."""
+    return f"{ago(image['built_at'])}{', stale' if image['stale'] else ''}"
 
 
 def ago(moment: str | None) -> str:

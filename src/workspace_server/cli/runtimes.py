@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from workspace_server.cli.client import open_own_client
-from workspace_server.cli.output import ago, print_json, print_table
+from workspace_server.cli.output import built, print_json, print_table
 
 
 def print_runtimes(*, as_json: bool) -> None:
@@ -20,7 +20,7 @@ def print_runtimes(*, as_json: bool) -> None:
                 runtime["name"],
                 runtime["image_source"],
                 runtime["image"]["commit"][:12] if runtime["image"] else "",
-                ago(runtime["image"]["built_at"]) if runtime["image"] else "",
+                built(runtime["image"]) if runtime["image"] else "",
                 "yes" if runtime["provisionable"] else f"no: {runtime['reason']['error']}",
             ]
             for runtime in runtimes

@@ -64,6 +64,7 @@ class GitAccess:
     passed_on: Mapping[str, str] = field(repr=False)
     token: str | None = field(repr=False)
     token_for: RepositoryUrl
+    offline: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -73,7 +74,12 @@ class GitAccess:
             passed_on=settings.passed_on,
             token=None if token is None else token.get_secret_value(),
             token_for=settings.template_prefix,
+            offline=settings.offline,
         )
+
+    def may_ask(self, url: RepositoryUrl) -> bool:
+        """Whether the repository may be asked at all: offline, only one in a folder of this machine."""
+        return not self.offline or url.scheme == "file"
 
     def authorization(self, url: RepositoryUrl) -> str | None:
         """The value of the ``Authorization`` header for a request to ``url``; None where the token must not go."""

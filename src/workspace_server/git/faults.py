@@ -105,6 +105,16 @@ def malformed(template: Template, commit: str, problem: str) -> TemplateError:
     )
 
 
+def offline(template: Template, commit: str) -> SourceError:
+    """The files of a commit are not in the cache, and the host may not be asked for them."""
+    return SourceError(
+        f"local-build mode: offline, and commit {commit[:12]} of {template.url} for runtime {template.runtime} was"
+        " never fetched",
+        code="git_offline",
+        hint="unset MOLECULE_LOCAL_BUILD_OFFLINE where the Git host can be reached, and build it once",
+    )
+
+
 def git_missing() -> UnavailableError:
     """The git binary is not installed."""
     return UnavailableError(

@@ -27,6 +27,7 @@ from workspace_server.git.faults import (
     cache_unusable,
     complaint_of,
     malformed,
+    offline,
 )
 from workspace_server.git.folders import discard, is_published, locked, mark_used, new_staging, prepare, publish, sweep
 from workspace_server.git.resolve import Resolver, is_pinned
@@ -88,7 +89,7 @@ class CheckoutStore:
         """The tree of ``commit``, compared with the commit, every byte, before this returns.
 
         Raises CommitMovedError; SourceError ``git_unreachable``, ``template_repo_missing``, ``git_denied``,
-        ``template_ref_missing``; TemplateError ``template_malformed``; UnavailableError ``no_space``,
+        ``git_offline``, ``template_ref_missing``; TemplateError ``template_malformed``; UnavailableError ``no_space``,
         ``tool_missing``, ``cache_unusable``; DeadlineError.
         """
         folder = self._cache / template.runtime
@@ -153,6 +154,8 @@ class CheckoutStore:
         return work.checkout
 
     async def _fetch(self, work: _Work) -> None:
+        if not self._access.may_ask(work.template.url):
+            raise offline(work.template, work.commit)
         work.about.info(f"local-build: cloning {work.template.url}")
         location = self._resolver.location(work.template.url)
         result = await work.store.fetch(location, work.commit)

@@ -41,12 +41,17 @@ class Resolver:
     async def resolve(self, template: Template, deadline: Deadline) -> str:
         """The full commit that the template's ref (None: HEAD) is now; a full commit is itself, without any network.
 
-        Raises SourceError ``git_unreachable``, ``template_repo_missing``, ``git_denied``, ``template_ref_missing``,
-        and UnavailableError ``tool_missing``. A deadline that ends during the look-up is ``git_unreachable`` too.
+        Only where ``may_ask`` says so. Raises SourceError ``git_unreachable``, ``template_repo_missing``,
+        ``git_denied``, ``template_ref_missing``, and UnavailableError ``tool_missing``. A deadline that ends during the
+        look-up is ``git_unreachable`` too.
         """
         if is_pinned(template):
             return str(template.ref)
         return (await self.look_up(template, deadline)).commit
+
+    def may_ask(self, template: Template) -> bool:
+        """Whether a look-up is allowed: offline, only one that needs no network."""
+        return is_pinned(template) or self._access.may_ask(template.url)
 
     async def look_up(self, template: Template, deadline: Deadline) -> Advertised:
         """The same with the ref's full name and the repository's URL behind redirects; of a full commit, HEAD's."""

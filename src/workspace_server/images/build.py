@@ -18,6 +18,7 @@ from workspace_server.errors import ConflictError, DeadlineError, UnavailableErr
 from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
@@ -67,13 +68,17 @@ class LocalBuilds:
         choose_builder: Callable[[], Awaitable[ImageBuilder]],
         checkouts: CheckoutStore,
         book: BuildBook,
+        ledger: ImageLedger,
         locks: Path,
         limits: BuildLimits,
         scope: TaskScope,
     ) -> None:
         self._engine = engine
-        self._maker = ImageMaker(engine=engine, choose_builder=choose_builder, checkouts=checkouts, book=book)
+        self._maker = ImageMaker(
+            engine=engine, choose_builder=choose_builder, checkouts=checkouts, book=book, ledger=ledger
+        )
         self._book = book
+        self._ledger = ledger
         self._locks = locks
         self._limits = limits
         self._places = asyncio.Semaphore(limits.concurrency)
@@ -184,7 +189,7 @@ class LocalBuilds:
             self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with FileLock(self._lock_path(identity.build_id)) as lock:
             if not wish.force:
-                match await look_up(self._engine, identity):
+                match await look_up(self._engine, self._ledger, identity):
                     case Hit(image=image):
                         self._book.update(record_id, image_id=image.id)
                         return image, BuildState.HIT

@@ -1,10 +1,15 @@
-"""Is the image of a build on the engine? Answered by inspection, never from a record alone."""
+"""Is the image of a build on the engine? Answered by inspection, never from a record alone.
+
+An image is a hit when the ledger says that a build of that id made it, and its labels and its platform agree. Labels
+alone would not do: they can be forged, and an image built ``FROM`` another inherits them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from workspace_server.engine import Engine
 from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.model import names
 from workspace_server.model.container import ImageInfo
 
@@ -28,27 +33,47 @@ class Miss:
 
 
 async def look_up(
-    engine: Engine, identity: BuildIdentity, was_built: Callable[[str], bool] = lambda _: False
+    engine: Engine, ledger: ImageLedger, identity: BuildIdentity, was_built: Callable[[str], bool] = lambda _: False
 ) -> Hit | Miss:
     """Inspect the expected tag; ask by label only when the tag is missing or is another image's.
 
     ``was_built`` says whether a build of that id is on record to have ended well: then its image was removed.
     """
     tagged = await engine.image(f"{identity.repository}:{identity.tag}")
-    if tagged is not None and _agrees(tagged, identity):
+    if tagged is not None and _is_of(identity, tagged, ledger):
         return Hit(image=tagged)
-    for image in await engine.images({names.BUILD_ID: identity.build_id}):
-        if _agrees(image, identity):
+    labelled = await engine.images({names.BUILD_ID: identity.build_id})
+    for image in labelled:
+        if _is_of(identity, image, ledger):
             return Hit(image=image)
     if tagged is not None:
-        return Miss(reason="labels disagree", detail=f"{identity.repository}:{identity.tag}")
+        return _disagreement(tagged, identity)
+    if labelled:
+        return _disagreement(labelled[0], identity)
     if was_built(identity.build_id):
         return Miss(reason="image was removed")
     return await _reason(engine, identity)
 
 
+def _is_of(identity: BuildIdentity, image: ImageInfo, ledger: ImageLedger) -> bool:
+    return _agrees(image, identity) and ledger.has_made(image.id, identity.build_id)
+
+
 def _agrees(image: ImageInfo, identity: BuildIdentity) -> bool:
     return image.labels.get(names.BUILD_ID) == identity.build_id and same_platform(image.platform, identity.platform)
+
+
+def _disagreement(image: ImageInfo, identity: BuildIdentity) -> Miss:
+    """What is wrong with an image that has the tag or the build id of the wanted one."""
+    name = next(iter(image.tags), image.id)
+    source, wanted = image.labels.get(names.SOURCE), identity.template.url.source
+    if source is not None and source != wanted:
+        return Miss(reason="source changed", detail=f"{source} → {wanted}")
+    if not same_platform(image.platform, identity.platform):
+        return Miss(reason="platform changed", detail=f"{image.platform} → {identity.platform}")
+    if image.labels.get(names.BUILD_ID) == identity.build_id:
+        return Miss(reason="not made here", detail=name)
+    return Miss(reason="labels disagree", detail=name)
 
 
 def same_platform(found: str, wanted: str) -> bool:

@@ -12,6 +12,7 @@ from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import SourceError, UnavailableError
 from workspace_server.git import CheckoutStore
 from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import same_platform
 from workspace_server.images.records import BuildBook
 from workspace_server.images.template import read_dockerfile
@@ -41,11 +42,13 @@ class ImageMaker:
         choose_builder: Callable[[], Awaitable[ImageBuilder]],
         checkouts: CheckoutStore,
         book: BuildBook,
+        ledger: ImageLedger,
     ) -> None:
         self._engine = engine
         self._choose_builder = choose_builder
         self._checkouts = checkouts
         self._book = book
+        self._ledger = ledger
 
     async def make(self, plan: BuildPlan, lock: FileLock, deadline: Deadline) -> ImageInfo:
         """The image of ``plan``, on the engine and tagged.
@@ -67,6 +70,7 @@ class ImageMaker:
         image_id = await self._run(builder, request, plan, lock, deadline)
         self._book.update(plan.record_id, phase=BuildPhase.VERIFY)
         image = await self._verified(image_id, plan, request)
+        self._ledger.note_made(image.id, identity.build_id)
         await self._engine.tag(image.id, identity.repository, identity.tag)
         await self._engine.tag(image.id, identity.repository, identity.floating_tag)
         self._book.update(plan.record_id, image_id=image.id)

@@ -15,9 +15,9 @@ import structlog
 from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, UnavailableError, WorkspaceServerError
 from workspace_server.git.holdings import Holding, holdings, remove_holding
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.records import BuildBook, BuildRecord
 from workspace_server.images.survey import LocalImage, Survey
-from workspace_server.images.usage import Usage
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Pruner:
         engine: Engine,
         survey: Survey,
         book: BuildBook,
-        usage: Usage,
+        ledger: ImageLedger,
         cache: Path,
         budget: Budget,
         used_by_rows: Callable[[], Awaitable[set[str]]],
@@ -72,7 +72,7 @@ class Pruner:
         self._engine = engine
         self._survey = survey
         self._book = book
-        self._usage = usage
+        self._ledger = ledger
         self._cache = cache
         self._budget = budget
         self._used_by_rows = used_by_rows
@@ -121,25 +121,25 @@ class Pruner:
         records = self._book.newest(limit=None)
         building = {record.commit for record in records if not record.state.ended}
         return [
-            # Images that nobody with this cache ever used belong to another installation on this engine.
-            *(self._image(image, image.last_used_at, rows) for image in images if image.last_used_at is not None),
+            *(self._image(image, rows) for image in images),
             *(self._holding(holding, building) for holding in kept),
             *(self._record(record) for record in records),
         ]
 
-    def _image(self, image: LocalImage, used_at: datetime, rows: set[str]) -> Item:
-        keep = None
+    def _image(self, image: LocalImage, rows: set[str]) -> Item:
+        keep, used_at = None, image.made.used_at
         if image.in_use_by:
             keep = f"in use by {len(image.in_use_by)} workspaces"
         elif image.image.id in rows:
             keep = "a workspace will start from it again"
 
         async def remove() -> None:
-            if self._usage.last(image.image.id) != used_at:
+            known = self._ledger.find(image.image.id)
+            if known is None or known.used_at != used_at:
                 raise ConflictError("used meanwhile", code="in_use")
             for tag in image.image.tags or (image.image.id,):
                 await self._engine.remove_image(tag)
-            self._usage.forget(image.image.id)
+            self._ledger.forget(image.image.id)
 
         return Item(
             kind="image",

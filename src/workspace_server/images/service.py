@@ -1,8 +1,8 @@
 """``ensure``: a runtime's name goes in, the id of an image on the engine comes out."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import assert_never
 
 import structlog
@@ -10,27 +10,29 @@ import structlog
 from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, SourceError
-from workspace_server.git import CheckoutStore, CommitMovedError, Resolver
+from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.images.build import BuildWish, LocalBuilds
-from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.template import read_config
-from workspace_server.images.usage import Usage
+from workspace_server.images.wanted import WantedBuild, WantedBuilds
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Runtimes, Template
 
 log = structlog.get_logger(__name__)
 
-_RESOLVE_SECONDS = 30
 _FETCH_SECONDS = 600
 _MOVES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsuredImage:
-    """An image that is on the engine now. Commit, build id and build record: of a local build only."""
+    """An image that is on the engine now. Commit, build id, build record and time: of a local build only.
+
+    ``stale``: the Git host was not asked, so there may be a newer commit.
+    """
 
     id: str
     source: str
@@ -38,6 +40,8 @@ class EnsuredImage:
     commit: str | None = None
     build_id: str | None = None
     build: str | None = None
+    built_at: datetime | None = None
+    stale: bool = False
 
 
 class ImageService:
@@ -49,18 +53,18 @@ class ImageService:
         source: ImageSource,
         runtimes: Runtimes,
         engine: Engine,
-        resolver: Resolver,
+        wanted: WantedBuilds,
         checkouts: CheckoutStore,
         builds: LocalBuilds,
-        usage: Usage,
+        ledger: ImageLedger,
     ) -> None:
         self.source = source
         self._runtimes = runtimes
         self._engine = engine
-        self._resolver = resolver
+        self._wanted = wanted
         self._checkouts = checkouts
         self._builds = builds
-        self._usage = usage
+        self._ledger = ledger
         # By source, with the commit: its file never changes, so its second workspace reads nothing from disk.
         self._configs: dict[str, tuple[str, bytes | None]] = {}
         self._registry = RegistryImages(engine)
@@ -89,14 +93,12 @@ class ImageService:
         """
         match self.source:
             case LocalBuildSource():
-                identity = await self._identity(self._runtimes.template(runtime), self.source)
-                found = await look_up(self._engine, identity, self._builds.was_built)
+                identity = (await self._wanted.of(self._runtimes.template(runtime), self.source)).identity
+                found = await look_up(self._engine, self._ledger, identity, self._builds.was_built)
                 if isinstance(found, Hit) and not wish.force:
-                    self._usage.touch(found.image.id)
+                    self._ledger.touch(found.image.id)
                     return found.image
-                build = self._builds.begin(identity, "forced" if wish.force else str(found), wish)
-                build.flight.add_done_callback(self._note_built)
-                return build.record_id
+                return self._builds.begin(identity, "forced" if wish.force else str(found), wish).record_id
             case RegistrySource():
                 raise ConflictError("images come from a registry here: nothing is built", code="not_built_here")
             case _:
@@ -105,17 +107,6 @@ class ImageService:
     async def cancel_build(self, record_id: str) -> None:
         """End a build, and return when it has ended. Raises NotFoundError, and ConflictError when it has ended."""
         await self._builds.cancel(record_id)
-
-    def _note_built(self, flight: "asyncio.Future[ImageInfo]") -> None:
-        """What was built ahead of need is this cache's, and the newest in it."""
-        if not flight.cancelled() and flight.exception() is None:
-            self._usage.touch(flight.result().id)
-
-    async def _identity(self, template: Template, source: LocalBuildSource) -> BuildIdentity:
-        """What a build of the template would be made from at this moment."""
-        platform = source.platform or (await self._engine.info()).platform
-        commit = await self._resolver.resolve(template, Deadline(_RESOLVE_SECONDS))
-        return BuildIdentity(template=template, commit=commit, platform=platform)
 
     async def template_config(self, runtime: str, image: EnsuredImage) -> bytes | None:
         """The ``config.yaml`` of the template that a local build was made from; None where there is none."""
@@ -133,11 +124,11 @@ class ImageService:
         self, template: Template, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
     ) -> EnsuredImage:
         for _ in range(_MOVES + 1):
-            identity = await self._identity(template, source)
+            wanted = await self._wanted.of(template, source)
             try:
-                return await self._looked_up(identity, source, on_build)
+                return await self._looked_up(wanted, source, on_build)
             except CommitMovedError as moved:
-                about = log.bind(runtime=template.runtime, was=identity.commit, now=moved.commit)
+                about = log.bind(runtime=template.runtime, was=wanted.identity.commit, now=moved.commit)
                 about.info("the template moved during its fetch")
         raise SourceError(
             f"local-build mode: {template.url} moved {_MOVES + 1} times during its fetch; the host has no old ones",
@@ -146,8 +137,9 @@ class ImageService:
         )
 
     async def _looked_up(
-        self, identity: BuildIdentity, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
+        self, wanted: WantedBuild, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
     ) -> EnsuredImage:
+        identity = wanted.identity
         record_id: str | None = None
 
         async def remember(build: str) -> None:
@@ -155,14 +147,14 @@ class ImageService:
             record_id = build
             await on_build(build)
 
-        found = await look_up(self._engine, identity, self._builds.was_built)
+        found = await look_up(self._engine, self._ledger, identity, self._builds.was_built)
         about = log.bind(
             runtime=identity.template.runtime, commit=identity.commit[:12], build_id=identity.build_id[:12]
         )
         match found:
             case Hit():
                 image: ImageInfo = found.image
-                about.info("local-build: image found", image=image.id)
+                about.info("local-build: image found", image=image.id, stale=wanted.stale)
                 if f"{identity.repository}:{identity.tag}" not in image.tags:  # killed before it was tagged, or moved
                     await self._engine.tag(image.id, identity.repository, identity.tag)
             case Miss():
@@ -170,7 +162,8 @@ class ImageService:
                 image = await self._builds.build(identity, found, remember)
             case _:
                 assert_never(found)
-        self._usage.touch(image.id)
+        self._ledger.touch(image.id)
+        made = self._ledger.find(image.id)
         return EnsuredImage(
             id=image.id,
             source=source.name,
@@ -178,4 +171,6 @@ class ImageService:
             commit=identity.commit,
             build_id=identity.build_id,
             build=record_id,
+            built_at=made.made_at if made else None,
+            stale=wanted.stale,
         )

@@ -10,11 +10,12 @@ from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.git import Resolver
-from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.ledger import ImageLedger, MadeImage
 from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.records import BuildBook
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
-from workspace_server.images.usage import Usage
+from workspace_server.images.wanted import WantedBuilds
+from workspace_server.images.words import nothing_offline
 from workspace_server.model import names
 from workspace_server.model.build import BuildState
 from workspace_server.model.container import ImageInfo
@@ -28,8 +29,8 @@ class LocalImage:
     """An image that was built here, and the workspaces that use it."""
 
     image: ImageInfo
+    made: MadeImage
     in_use_by: tuple[str, ...]
-    last_used_at: datetime | None
 
     @property
     def tag(self) -> str:
@@ -44,22 +45,28 @@ class LocalImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo:
-    """A runtime: where its images come from, whether one can be had now, and if not, why."""
+    """A runtime: where its images come from, whether one can be had now, and if not, why.
+
+    ``stale``: its repository was not asked, so there may be a newer commit than the image's.
+    """
 
     name: str
     source: str
     template: str | None
     head: str | None = None
     image: LocalImage | None = None
+    stale: bool = False
     reason: WorkspaceServerError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Whether the next workspace finds its image; of a miss the reason, of a hit the image."""
+    """Whether the next workspace finds its image; of a miss the reason, of a hit the image and when it was built."""
 
     runtime: str
     found: Hit | Miss
+    stale: bool
+    built_at: datetime | None
     build_id: str
     parts: Mapping[str, Any]
     estimate_seconds: float | None
@@ -76,40 +83,40 @@ class Survey:
         engine: Engine,
         resolver: Resolver,
         book: BuildBook,
-        usage: Usage,
+        ledger: ImageLedger,
+        wanted: WantedBuilds,
     ) -> None:
         self._source = source
         self._runtimes = runtimes
         self._engine = engine
         self._resolver = resolver
         self._book = book
-        self._usage = usage
+        self._ledger = ledger
+        self._wanted = wanted
 
     async def images(self) -> list[LocalImage]:
-        """The images that were built here, newest first. Raises UnavailableError."""
+        """The images that builds of this cache made, newest first. Raises UnavailableError."""
         images, containers = await asyncio.gather(
             self._engine.images({names.MANAGED: "true"}), self._engine.containers({names.MANAGED: "true"})
         )
-        built = [image for image in images if names.BUILD_ID in image.labels]
         users: dict[str, set[str]] = {}
         for container in containers:
             workspace = container.labels.get(names.WORKSPACE_ID, container.name)
             users.setdefault(container.image_id, set()).add(workspace)
-        return [
-            LocalImage(
-                image=image,
-                in_use_by=tuple(sorted(users.get(image.id, ()))),
-                last_used_at=self._usage.last(image.id),
-            )
-            for image in sorted(built, key=lambda image: image.created_at, reverse=True)
+        found = [
+            LocalImage(image=image, made=made, in_use_by=tuple(sorted(users.get(image.id, ()))))
+            for image in images
+            if (made := self._ledger.find(image.id)) is not None
         ]
+        return sorted(found, key=lambda image: image.made.made_at, reverse=True)
 
     async def runtimes(self) -> list[RuntimeInfo]:
         """Every runtime; the templates' hosts are asked now, side by side. Raises UnavailableError for the engine."""
         match self._source:
             case LocalBuildSource():
                 images = await self.images()
-                asked = (self._local(name, images) for name in self._runtimes.names)
+                platform = await self._wanted.platform(self._source)
+                asked = (self._local(name, platform, images) for name in self._runtimes.names)
                 return list(await asyncio.gather(*asked))
             case RegistrySource():
                 return [
@@ -120,24 +127,30 @@ class Survey:
 
     async def explain(self, runtime: str, source: LocalBuildSource) -> Explanation:
         """Look up the image as a create would. Raises what the look-up of the template's commit raises."""
-        template = self._runtimes.template(runtime)
-        commit = await self._resolver.resolve(template, Deadline(_SECONDS))
-        platform = source.platform or (await self._engine.info()).platform
-        identity = BuildIdentity(template=template, commit=commit, platform=platform)
-        found = await look_up(self._engine, identity, self._book.has_made)
+        wanted = await self._wanted.of(self._runtimes.template(runtime), source)
+        identity = wanted.identity
+        found = await look_up(self._engine, self._ledger, identity, self._book.has_made)
+        made = self._ledger.find(found.image.id) if isinstance(found, Hit) else None
         return Explanation(
             runtime=runtime,
             found=found,
+            stale=wanted.stale,
+            built_at=made.made_at if made else None,
             build_id=identity.build_id,
             parts=identity.parts,
             estimate_seconds=None if isinstance(found, Hit) else self._estimate(runtime),
         )
 
-    async def _local(self, name: str, images: list[LocalImage]) -> RuntimeInfo:
+    async def _local(self, name: str, platform: str, images: list[LocalImage]) -> RuntimeInfo:
         template = self._runtimes.template(name)
-        head, reason = None, None
+        head, image = None, _newest(template, platform, images)
+        reason: WorkspaceServerError | None = None
+        may_ask = self._resolver.may_ask(template)
         try:
-            head = await self._resolver.resolve(template, Deadline(_SECONDS))
+            if may_ask:
+                head = await self._resolver.resolve(template, Deadline(_SECONDS))
+            elif image is None:
+                reason = nothing_offline(template, platform)
         except WorkspaceServerError as error:
             reason = error
         return RuntimeInfo(
@@ -145,7 +158,8 @@ class Survey:
             source=self._source.name,
             template=str(template.url),
             head=head,
-            image=_newest(template, images),
+            image=image,
+            stale=not may_ask,
             reason=reason,
         )
 
@@ -155,5 +169,7 @@ class Survey:
         return next((round(record.seconds) for record in last), None)
 
 
-def _newest(template: Template, images: list[LocalImage]) -> LocalImage | None:
-    return next((image for image in images if image.label(names.SOURCE) == template.url.source), None)
+def _newest(template: Template, platform: str, images: list[LocalImage]) -> LocalImage | None:
+    wanted = template.runtime, template.url.source, platform
+    labels = (names.RUNTIME, names.SOURCE, names.PLATFORM)
+    return next((image for image in images if tuple(map(image.label, labels)) == wanted), None)

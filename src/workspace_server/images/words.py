@@ -10,6 +10,7 @@ from workspace_server.errors import (
 )
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildFailure, BuildFault
+from workspace_server.runtimes import Template
 
 
 def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> WorkspaceServerError:
@@ -65,6 +66,16 @@ def build_cancelled(identity: BuildIdentity, step: str) -> ConflictError:
         f"local-build mode: the build of the image of {identity.template.runtime} was cancelled; it was at: {step}",
         code="build_cancelled",
         hint="create the workspace again to build it again",
+    )
+
+
+def nothing_offline(template: Template, platform: str) -> SourceError:
+    """The error where the Git host may not be asked and nothing was built before."""
+    return SourceError(
+        f"local-build mode: offline, and no image of {template.runtime} was built here from {template.url} for"
+        f" {platform}",
+        code="git_offline",
+        hint="unset MOLECULE_LOCAL_BUILD_OFFLINE where the Git host can be reached, and build it once",
     )
 
 

@@ -82,13 +82,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOnRow:
-    """The image a workspace runs, or waits for: its id once it is known, and where it comes from."""
+    """The image a workspace runs, or waits for: its id once it is known, and where it comes from.
+
+    Of a local build: when it was built (RFC 3339), and whether it may be out of date because nobody asked the Git host.
+    """
 
     source: str
     id: str | None = None
     commit: str | None = None
     build: str | None = None
     build_id: str | None = None
+    built_at: str | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

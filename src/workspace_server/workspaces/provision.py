@@ -268,4 +268,12 @@ async def _to_its_end(call: Coroutine[object, object, T]) -> T:
 
 
 def _on_row(image: EnsuredImage) -> ImageOnRow:
-    return ImageOnRow(source=image.source, id=image.id, commit=image.commit, build=image.build, build_id=image.build_id)
+    return ImageOnRow(
+        source=image.source,
+        id=image.id,
+        commit=image.commit,
+        build=image.build,
+        build_id=image.build_id,
+        built_at=image.built_at.isoformat() if image.built_at else None,
+        stale=image.stale,
+    )

@@ -1,0 +1,78 @@
+"""The images that builds of this cache made: which build each is of, when it was made, when it was last used.
+
+Labels can be forged, and an image built ``FROM`` one of ours inherits them. An image's id cannot: it is the hash of
+all that it holds. So an image is believed to be a build's when it is written down here, by the build itself.
+
+``<cache>/images/<id>`` is one small file an image, shared by every server on the cache; its time is the last use.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from workspace_server.files import write_private
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeImage:
+    """What is written down of an image."""
+
+    build_id: str
+    made_at: datetime
+    used_at: datetime
+
+
+class ImageLedger:
+    """What the builds of one cache made."""
+
+    def __init__(self, cache: Path) -> None:
+        self._folder = cache / "images"
+
+    def note_made(self, image_id: str, build_id: str) -> None:
+        """A build made the image now, whether or not that can be written down: then the next look-up builds again."""
+        made = {"build_id": build_id, "made_at": datetime.now(UTC).isoformat()}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_private(self._file(image_id), json.dumps(made))
+        except OSError as error:
+            log.warning("an image that was built could not be noted", image=image_id, error=error.strerror)
+
+    def touch(self, image_id: str) -> None:
+        """The image is used now. One that is not of this cache stays so."""
+        try:
+            os.utime(self._file(image_id))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("the use of an image could not be noted", image=image_id, error=error.strerror)
+
+    def find(self, image_id: str) -> MadeImage | None:
+        """What is known of an image; None when no build of this cache made it."""
+        path = self._file(image_id)
+        try:
+            fields = json.loads(path.read_bytes())
+            return MadeImage(
+                build_id=fields["build_id"],
+                made_at=datetime.fromisoformat(fields["made_at"]),
+                used_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None  # unknown, or half a line of a disk that was full: then it is built again
+
+    def has_made(self, image_id: str, build_id: str) -> bool:
+        """Whether a build of that id made the image."""
+        made = self.find(image_id)
+        return made is not None and made.build_id == build_id
+
+    def forget(self, image_id: str) -> None:
+        """The image is gone."""
+        self._file(image_id).unlink(missing_ok=True)
+
+    def _file(self, image_id: str) -> Path:
+        return self._folder / image_id.removeprefix("sha256:")

@@ -1,0 +1,108 @@
+"""Which images builds of a cache made, and when they were last used, as every server on the cache sees it."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from workspace_server.images.ledger import ImageLedger
+
+IMAGE = f"sha256:{'a' * 64}"
+OTHER = f"sha256:{'b' * 64}"
+
+
+BUILD_ID = "1" * 64
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> ImageLedger:
+    return ImageLedger(tmp_path / "cache")
+
+
+def used_at(ledger: ImageLedger) -> datetime:
+    made = ledger.find(IMAGE)
+    assert made is not None
+    return made.used_at
+
+
+def test_an_image_that_no_build_made_is_unknown(ledger: ImageLedger) -> None:
+    assert (ledger.find(IMAGE), ledger.has_made(IMAGE, BUILD_ID)) == (None, False)
+
+
+def test_an_image_is_of_the_build_that_made_it_and_of_no_other(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+
+    assert [ledger.has_made(IMAGE, each) for each in (BUILD_ID, "2" * 64)] == [True, False]
+
+
+def test_making_one_image_says_nothing_of_another(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+
+    assert ledger.find(OTHER) is None
+
+
+def test_an_image_was_made_and_used_at_the_end_of_its_build(ledger: ImageLedger) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    ledger.note_made(IMAGE, BUILD_ID)
+    made = ledger.find(IMAGE)
+
+    assert made is not None
+    assert (made.made_at >= before, made.used_at >= before, made.used_at.tzinfo) == (True, True, UTC)
+
+
+def test_the_newest_use_counts(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    os.utime(ledger._file(IMAGE), (0, 0))
+    ledger.touch(IMAGE)
+
+    assert used_at(ledger).year > 1970
+
+
+def test_a_use_does_not_make_an_image_ours(ledger: ImageLedger) -> None:
+    ledger.touch(IMAGE)
+
+    assert ledger.find(IMAGE) is None
+
+
+def test_every_server_on_the_cache_knows_what_was_made(ledger: ImageLedger, tmp_path: Path) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+
+    assert ImageLedger(tmp_path / "cache").find(IMAGE) == ledger.find(IMAGE)
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", "{}", '{"build_id": "x"}', '{"build_id": "x", "made_at": "never"}'])
+def test_half_an_entry_is_no_entry(ledger: ImageLedger, left: str) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    ledger._file(IMAGE).write_text(left)
+
+    assert ledger.find(IMAGE) is None
+
+
+def test_an_image_that_is_gone_is_forgotten(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    ledger.forget(IMAGE)
+
+    assert ledger.find(IMAGE) is None
+
+
+def test_forgetting_an_unknown_image_is_no_error(ledger: ImageLedger) -> None:
+    ledger.forget(IMAGE)
+
+    assert ledger.find(IMAGE) is None
+
+
+def test_what_is_noted_is_private(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+
+    modes = {path.stat().st_mode & 0o777 for path in (ledger._folder, ledger._file(IMAGE))}
+    assert modes == {0o700, 0o600}
+
+
+def test_what_cannot_be_noted_is_logged_and_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the cache should be")
+    with capture_logs() as logs:
+        ImageLedger(tmp_path / "cache").note_made(IMAGE, BUILD_ID)
+
+    assert [line["event"] for line in logs] == ["an image that was built could not be noted"]
