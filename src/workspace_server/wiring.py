@@ -116,6 +116,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             book=book,
             ledger=ledger,
             cache=settings.build_cache,
+            locks=settings.build_cache / "locks",
             budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
             used_by_rows=store.images_in_use,
         )

@@ -77,6 +77,7 @@ class Shelf:
             book=server.book,
             ledger=server.ledger,
             cache=self.cache,
+            locks=self.cache / "locks",
             budget=Budget(bytes=bytes, images=images),
             used_by_rows=rows,
         )

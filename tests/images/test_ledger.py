@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.ledger import ImageLedger, MadeImage
 
 IMAGE = f"sha256:{'a' * 64}"
 OTHER = f"sha256:{'b' * 64}"
@@ -80,17 +80,55 @@ def test_half_an_entry_is_no_entry(ledger: ImageLedger, left: str) -> None:
     assert ledger.find(IMAGE) is None
 
 
-def test_an_image_that_is_gone_is_forgotten(ledger: ImageLedger) -> None:
+def taken(ledger: ImageLedger) -> bool:
+    """Whether an image that was made just now could be taken out."""
     ledger.note_made(IMAGE, BUILD_ID)
+    made = ledger.find(IMAGE)
+    return made is not None and ledger.take(made, IMAGE)
+
+
+def test_an_image_that_is_taken_out_cannot_be_used(ledger: ImageLedger) -> None:
+    assert (taken(ledger), ledger.touch(IMAGE), ledger.find(IMAGE)) == (True, False, None)
+
+
+def test_an_image_that_was_used_meanwhile_cannot_be_taken_out(ledger: ImageLedger) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    os.utime(ledger._file(IMAGE), (0, 0))
+    old = ledger.find(IMAGE)
+    assert old is not None
+    ledger.touch(IMAGE)
+
+    assert (ledger.take(old, IMAGE), ledger.touch(IMAGE)) == (False, True)
+
+
+def test_an_image_that_stays_after_all_can_be_used_again(ledger: ImageLedger) -> None:
+    taken(ledger)
+    ledger.put_back(IMAGE)
+
+    assert (ledger.touch(IMAGE), ledger.has_made(IMAGE, BUILD_ID)) == (True, True)
+
+
+def test_what_somebody_took_and_died_can_be_put_back(ledger: ImageLedger) -> None:
+    taken(ledger)
+    ledger.put_all_back()
+
+    assert ledger.has_made(IMAGE, BUILD_ID)
+
+
+def test_an_image_that_is_gone_is_forgotten(ledger: ImageLedger) -> None:
+    taken(ledger)
     ledger.forget(IMAGE)
+    ledger.put_all_back()
 
     assert ledger.find(IMAGE) is None
 
 
-def test_forgetting_an_unknown_image_is_no_error(ledger: ImageLedger) -> None:
+def test_an_unknown_image_is_neither_taken_nor_forgotten_with_an_error(ledger: ImageLedger) -> None:
+    made = MadeImage(build_id=BUILD_ID, made_at=datetime.now(UTC), used_at=datetime.now(UTC))
     ledger.forget(IMAGE)
+    ledger.put_back(IMAGE)
 
-    assert ledger.find(IMAGE) is None
+    assert ledger.take(made, IMAGE) is False
 
 
 def test_what_is_noted_is_private(ledger: ImageLedger) -> None:

@@ -1,5 +1,6 @@
 """Local builds are kept under a budget: the least recently used go first, and never what is in use."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.concurrency import FileLock
 from workspace_server.git import holdings as git_holdings
+from workspace_server.images.build import lock_path
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Pruned
 from workspace_server.model import names
@@ -217,6 +219,55 @@ async def test_an_image_that_is_used_while_others_are_removed_stays(
     report = await shelf.prune(images=0)
 
     assert (await shelf.there(first, second), why_kept(report)) == ([False, True], {("image", "used meanwhile")})
+
+
+async def test_an_image_that_is_being_built_stays(shelf: Shelf) -> None:
+    image = await shelf.image(1, hours=9)
+    made = shelf.server.ledger.find(image)
+    assert made is not None
+    (shelf.cache / "locks").mkdir(parents=True, exist_ok=True)
+    async with FileLock(lock_path(shelf.cache / "locks", made.build_id)):
+        report = await shelf.prune(images=0)
+
+    assert (await shelf.there(image), why_kept(report)) == ([True], {("image", "being built")})
+
+
+async def test_an_image_that_could_not_be_removed_can_be_used_again(shelf: Shelf) -> None:
+    """A container that no workspace of ours has uses it."""
+    image = await shelf.image(1, hours=9)
+    container = await shelf.api.call("POST", "/containers/create", {"Image": image, "Cmd": ["/file"]})
+    try:
+        report = await shelf.prune(images=0)
+    finally:
+        await shelf.api.call("DELETE", f"/containers/{container['Id']}")
+
+    assert ([item.name for item, _ in report.removed], shelf.server.ledger.touch(image)) == ([], True)
+
+
+async def test_creates_that_race_with_prunes_always_get_an_image_that_is_there(shelf: Shelf) -> None:
+    """Every image is old the moment before: only the order of looking and taking decides."""
+    service, ledger, runtime = shelf.server.service(shelf.template), shelf.server.ledger, shelf.template.runtime
+    image = (await service.ensure(runtime, Heard())).id
+    there = []
+    for prunes in range(6):
+        aged(ledger._file(image), 9)
+        ensuring = service.ensure(runtime, Heard())
+        ensured, *_ = await asyncio.gather(ensuring, *(shelf.prune(images=0) for _ in range(prunes)))
+        image = ensured.id
+        there += await shelf.there(image)
+
+    assert there == [True] * 6
+
+
+async def test_an_image_that_is_just_being_removed_is_built_again(shelf: Shelf) -> None:
+    service, ledger = shelf.server.service(shelf.template), shelf.server.ledger
+    image = (await service.ensure(shelf.template.runtime, Heard())).id
+    made = ledger.find(image)
+    assert made is not None
+    assert ledger.take(made, image)
+    again = await service.ensure(shelf.template.runtime, Heard())
+
+    assert (again.build is not None, ledger.touch(again.id)) == (True, True)
 
 
 # Afterwards

@@ -1,6 +1,5 @@
 """From a POST to an agent that answers, with the example template and with those of real shape."""
 
-import asyncio
 import secrets
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from support.engine import Engine
 from support.git_objects import read_files
 from support.git_repository import Repository
 from support.git_server import GitServer
-from support.server import eventually
 from support.templates import real_template
 
 from .site import LANGGRAPH, Serve, Site, quick_agent
@@ -105,23 +103,3 @@ async def test_a_template_of_real_shape_comes_online_through_the_prefix(site: Si
     assert await site.say(workspace, "hello") == "echo: hello"
     labels = (await site.image(workspace))["Config"]["Labels"]
     assert (labels["molecule.image.runtime"], labels["molecule.image.source"]) == (runtime, repository.url)
-
-
-async def test_twenty_creates_of_a_cold_runtime_make_one_clone_and_one_build(site: Site) -> None:
-    repository = await site.template(LANGGRAPH, quick_agent())
-    hold = repository.faults.hold("fetch")
-    workspaces = await asyncio.gather(*(site.server.create(LANGGRAPH, f"w{n}") for n in range(20)))
-    await asyncio.wait_for(hold.arrived.wait(), 20)
-
-    async def all_wait() -> bool:
-        (build,) = await site.server.builds()
-        return bool(build["waiters"] == len(workspaces))
-
-    await eventually(all_wait, "all of them wait for one build")
-    hold.release()
-    for workspace in workspaces:
-        await site.server.until(workspace, "online")
-    (build,) = await site.server.builds()
-    assert build["state"] == "succeeded"
-    assert len(site.git.pack_requests()) == 1
-    assert {(await site.container(workspace))["Image"] for workspace in workspaces} == {build["image_id"]}

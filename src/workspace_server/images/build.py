@@ -139,7 +139,7 @@ class LocalBuilds:
                 self._book.interrupt(record)
 
     def _lock_path(self, build_id: str) -> Path:
-        return self._locks / f"{build_id}.lock"
+        return lock_path(self._locks, build_id)
 
     async def _recorded(
         self, identity: BuildIdentity, record_id: str, wish: BuildWish, cancelled: asyncio.Event
@@ -190,7 +190,7 @@ class LocalBuilds:
         async with FileLock(self._lock_path(identity.build_id)) as lock:
             if not wish.force:
                 match await look_up(self._engine, self._ledger, identity):
-                    case Hit(image=image):
+                    case Hit(image=image) if self._ledger.touch(image.id):
                         self._book.update(record_id, image_id=image.id)
                         return image, BuildState.HIT
             async with self._places:
@@ -203,3 +203,8 @@ class LocalBuilds:
                         raise  # a shorter limit of something inside
                     step = self._book.get(record_id).where
                     raise too_long(identity, step, self._limits.seconds) from error
+
+
+def lock_path(locks: Path, build_id: str) -> Path:
+    """The lock of a build id: whoever makes or removes its image holds it."""
+    return locks / f"{build_id}.lock"

@@ -8,6 +8,7 @@ all that it holds. So an image is believed to be a build's when it is written do
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ import structlog
 from workspace_server.files import write_private
 
 log = structlog.get_logger(__name__)
+
+_ASIDE = ".taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +46,15 @@ class ImageLedger:
         except OSError as error:
             log.warning("an image that was built could not be noted", image=image_id, error=error.strerror)
 
-    def touch(self, image_id: str) -> None:
-        """The image is used now. One that is not of this cache stays so."""
+    def touch(self, image_id: str) -> bool:
+        """The image is used now; False when it is none of this cache, or none any more because it is being removed."""
         try:
             os.utime(self._file(image_id))
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             log.warning("the use of an image could not be noted", image=image_id, error=error.strerror)
+        return True
 
     def find(self, image_id: str) -> MadeImage | None:
         """What is known of an image; None when no build of this cache made it."""
@@ -70,9 +74,37 @@ class ImageLedger:
         made = self.find(image_id)
         return made is not None and made.build_id == build_id
 
+    def take(self, made: MadeImage, image_id: str) -> bool:
+        """Take the image out, so that it can be removed; False when it was used since ``made`` was found.
+
+        Whoever uses it from now on is told by ``touch`` that it is gone; whoever was faster has changed its time.
+        """
+        aside = self._aside(image_id)
+        try:
+            self._file(image_id).rename(aside)
+        except FileNotFoundError:
+            return False
+        if datetime.fromtimestamp(aside.stat().st_mtime, UTC) == made.used_at:
+            return True
+        self.put_back(image_id)
+        return False
+
+    def put_back(self, image_id: str) -> None:
+        """An image that was taken out stays after all."""
+        with suppress(FileNotFoundError):
+            self._aside(image_id).rename(self._file(image_id))
+
+    def put_all_back(self) -> None:
+        """After somebody died between taking and removing. Only for who alone may take."""
+        for aside in self._folder.glob(f"*{_ASIDE}"):
+            self.put_back(aside.name.removesuffix(_ASIDE))
+
     def forget(self, image_id: str) -> None:
-        """The image is gone."""
-        self._file(image_id).unlink(missing_ok=True)
+        """An image that was taken out is gone."""
+        self._aside(image_id).unlink(missing_ok=True)
 
     def _file(self, image_id: str) -> Path:
         return self._folder / image_id.removeprefix("sha256:")
+
+    def _aside(self, image_id: str) -> Path:
+        return self._file(image_id).with_suffix(_ASIDE)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import structlog
 
+from workspace_server.concurrency import FileLock
 from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, UnavailableError, WorkspaceServerError
+from workspace_server.git.faults import cache_translated
 from workspace_server.git.holdings import Holding, holdings, remove_holding
+from workspace_server.images.build import lock_path
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.records import BuildBook, BuildRecord
 from workspace_server.images.survey import LocalImage, Survey
@@ -66,6 +69,7 @@ class Pruner:
         book: BuildBook,
         ledger: ImageLedger,
         cache: Path,
+        locks: Path,
         budget: Budget,
         used_by_rows: Callable[[], Awaitable[set[str]]],
     ) -> None:
@@ -74,11 +78,22 @@ class Pruner:
         self._book = book
         self._ledger = ledger
         self._cache = cache
+        self._locks = locks
         self._budget = budget
         self._used_by_rows = used_by_rows
 
     async def prune(self, *, dry_run: bool) -> Pruned:
-        """Remove what is beyond the budget, or only say what would go. Raises UnavailableError for the engine."""
+        """Remove what is beyond the budget, or only say what would go. One at a time for all servers on the cache.
+
+        Raises UnavailableError for the engine and for a cache that cannot be used.
+        """
+        with cache_translated(self._locks):
+            self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with FileLock(self._locks / "prune.lock"):
+            self._ledger.put_all_back()
+            return await self._prune(dry_run=dry_run)
+
+    async def _prune(self, *, dry_run: bool) -> Pruned:
         items = sorted(await self._items(), key=lambda item: item.used_at)
         bytes_over = sum(item.bytes for item in items) - self._budget.bytes
         images_over = sum(item.kind == "image" for item in items) - self._budget.images
@@ -133,22 +148,30 @@ class Pruner:
         elif image.image.id in rows:
             keep = "a workspace will start from it again"
 
-        async def remove() -> None:
-            known = self._ledger.find(image.image.id)
-            if known is None or known.used_at != used_at:
-                raise ConflictError("used meanwhile", code="in_use")
-            for tag in image.image.tags or (image.image.id,):
-                await self._engine.remove_image(tag)
-            self._ledger.forget(image.image.id)
-
         return Item(
             kind="image",
             name=image.tag,
             bytes=image.image.size,
             used_at=used_at,
             keep=keep or _fresh(used_at),
-            remove=remove,
+            remove=lambda: self._remove_image(image),
         )
+
+    async def _remove_image(self, image: LocalImage) -> None:
+        """Remove an image with all its tags, unless somebody uses it or builds it at this moment."""
+        lock = lock_path(self._locks, image.made.build_id)
+        if FileLock.is_held(lock):
+            raise ConflictError("being built", code="in_use")
+        async with FileLock(lock):
+            if not self._ledger.take(image.made, image.image.id):
+                raise ConflictError("used meanwhile", code="in_use")
+            try:
+                for tag in image.image.tags or (image.image.id,):
+                    await self._engine.remove_image(tag)
+            except BaseException:
+                self._ledger.put_back(image.image.id)
+                raise
+            self._ledger.forget(image.image.id)
 
     def _holding(self, holding: Holding, building: set[str]) -> Item:
         name = f"{holding.runtime}/{holding.path.name}"

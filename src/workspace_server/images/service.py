@@ -12,6 +12,7 @@ from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, SourceError
 from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.images.build import BuildWish, LocalBuilds
+from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.registry import RegistryImages
@@ -94,9 +95,8 @@ class ImageService:
         match self.source:
             case LocalBuildSource():
                 identity = (await self._wanted.of(self._runtimes.template(runtime), self.source)).identity
-                found = await look_up(self._engine, self._ledger, identity, self._builds.was_built)
+                found = await self._look_up(identity)
                 if isinstance(found, Hit) and not wish.force:
-                    self._ledger.touch(found.image.id)
                     return found.image
                 return self._builds.begin(identity, "forced" if wish.force else str(found), wish).record_id
             case RegistrySource():
@@ -136,6 +136,13 @@ class ImageService:
             hint=f"try again, or set MOLECULE_TEMPLATE_REF_{template.runtime.upper().replace('-', '_')} to a commit",
         )
 
+    async def _look_up(self, identity: BuildIdentity) -> Hit | Miss:
+        """Look for the image in order to use it. One that is being pruned at this moment is none."""
+        found = await look_up(self._engine, self._ledger, identity, self._builds.was_built)
+        if isinstance(found, Hit) and not self._ledger.touch(found.image.id):
+            return Miss(reason="image was removed", detail=found.image.id)
+        return found
+
     async def _looked_up(
         self, wanted: WantedBuild, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
     ) -> EnsuredImage:
@@ -147,7 +154,7 @@ class ImageService:
             record_id = build
             await on_build(build)
 
-        found = await look_up(self._engine, self._ledger, identity, self._builds.was_built)
+        found = await self._look_up(identity)
         about = log.bind(
             runtime=identity.template.runtime, commit=identity.commit[:12], build_id=identity.build_id[:12]
         )
@@ -162,7 +169,6 @@ class ImageService:
                 image = await self._builds.build(identity, found, remember)
             case _:
                 assert_never(found)
-        self._ledger.touch(image.id)
         made = self._ledger.find(image.id)
         return EnsuredImage(
             id=image.id,
