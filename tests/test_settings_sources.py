@@ -177,7 +177,7 @@ def test_no_ref_that_passes_could_be_an_option_or_leave_its_folder(ref: str) -> 
     assert " " not in ref
 
 
-@pytest.mark.parametrize("name", ["a-", "external", "my-default"])
+@pytest.mark.parametrize("name", ["a-", "external", "my-default", "builds", "buildx", "images", "locks"])
 def test_a_name_that_would_never_be_found_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         load_settings({"MOLECULE_EXTRA_RUNTIMES": name})
