@@ -1,8 +1,8 @@
 """Breaks one line of code for each promise, and sees that the test which protects it fails.
 
 ``python -m tests.mutate`` reads ``tests/mutations.toml``, tries every entry in this checkout (which must have no
-uncommitted changes, and is left as it was), and writes ``tests/MUTATIONS.md``. With arguments it tries the entries whose
-promise or test contains one of them, and writes nothing. Exit code 1: a test did not notice.
+uncommitted changes, and is left as it was), and writes ``tests/MUTATIONS.md``. With arguments it tries the entries
+whose promise or test contains one of them, and writes nothing. Exit code 1: a test did not notice.
 """
 
 import subprocess
