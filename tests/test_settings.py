@@ -148,7 +148,7 @@ def test_an_empty_platform_is_a_choice_and_not_the_default() -> None:
     ],
 )
 def test_the_kind_of_deployment_has_short_and_long_words(word: str, expected: Environment) -> None:
-    assert load(MOLECULE_ENV=word, ADMIN_TOKEN="t").environment == expected
+    assert load(MOLECULE_ENV=word, ADMIN_TOKEN="t", SECRETS_ENCRYPTION_KEY="k" * 32).environment == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,8 @@ def test_every_example_is_valid(field: Any) -> None:
     unsupported = field.examples == ["(unset)"]
     variable = field.alias.replace("*", "HERMES")
 
-    load(**({} if unsupported else {"ADMIN_TOKEN": "t", variable: field.examples[0]}))
+    others = {"ADMIN_TOKEN": "t", "SECRETS_ENCRYPTION_KEY": "k" * 32}
+    load(**({} if unsupported else others | {variable: field.examples[0]}))
 
 
 def test_settings_cannot_be_changed() -> None:

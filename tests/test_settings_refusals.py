@@ -115,6 +115,28 @@ def test_production_without_an_admin_token_is_refused() -> None:
     )
 
 
+def test_production_without_a_key_for_secrets_is_refused() -> None:
+    assert refusal(MOLECULE_ENV="production", ADMIN_TOKEN="t").message == (
+        "MOLECULE_ENV=production needs SECRETS_ENCRYPTION_KEY: a key beside the database protects nothing"
+    )
+
+
+def test_a_previous_key_without_a_present_one_is_refused() -> None:
+    assert refusal(SECRETS_ENCRYPTION_KEY_PREVIOUS="k" * 32).message == (
+        "SECRETS_ENCRYPTION_KEY_PREVIOUS is set without SECRETS_ENCRYPTION_KEY"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["short", "k" * 33, "0" * 64, "not base64 in 44 characters, whatever it is!"])
+def test_a_key_of_another_length_is_refused_and_not_shown(wrong: str) -> None:
+    error = refusal(SECRETS_ENCRYPTION_KEY=wrong)
+
+    assert (error.message, wrong in str(error)) == (
+        "SECRETS_ENCRYPTION_KEY=*** is neither 32 characters nor base64 of 32 bytes",
+        False,
+    )
+
+
 def test_production_with_a_blank_admin_token_is_refused() -> None:
     assert "needs ADMIN_TOKEN" in refusal(MOLECULE_ENV="production", ADMIN_TOKEN="  ").message
 

@@ -8,16 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
     model_validator,
@@ -26,16 +23,20 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from workspace_server.errors import SettingsError
-from workspace_server.model.reference import RegistryPrefix
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
+from workspace_server.model.secret import parse_encryption_key
+from workspace_server.setting_values import (
+    EncryptionKey,
+    Environment,
+    EnvironmentName,
+    Platform,
+    Ref,
+    Registry,
+    Repository,
+    RuntimeNames,
+    Secret,
+)
 
-# Runtimes' folders lie in the cache beside the server's own, so these names are taken.
-_OF_THE_CACHE = "builds|buildx|images|locks"
-RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
-
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
 # Where a refused URL may hold a secret: before its host, and in its query.
 _SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).+", re.DOTALL)
 
@@ -52,54 +53,6 @@ _FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 
 
 _BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
-
-
-class Environment(StrEnum):
-    """What kind of deployment this is (``MOLECULE_ENV``)."""
-
-    DEVELOPMENT = "development"
-    STAGING = "staging"
-    PRODUCTION = "production"
-
-
-def _environment(value: str) -> str:
-    short = {"dev": "development", "prod": "production", "": "development"}
-    name = value.strip().lower()
-    return short.get(name, name)
-
-
-def _registry(value: str | None) -> RegistryPrefix | None:
-    return None if value is None else RegistryPrefix.parse(value.strip())
-
-
-def _platform(value: str) -> str:
-    if value and not _PLATFORM.fullmatch(value):
-        raise ValueError("is not a platform (os/architecture)")
-    return value
-
-
-def _runtime_names(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    names = tuple(name.strip() for name in value.split(",") if name.strip())
-    for name in names:
-        if not RUNTIME_NAME.fullmatch(name):
-            raise ValueError(f"has a name that is not a runtime's: {name!r} (letters a-z, digits and -, at most 39)")
-    return names
-
-
-def _repository(value: object) -> object:
-    return RepositoryUrl.parse(value) if isinstance(value, str) else value
-
-
-def _ref(value: str) -> str:
-    if not (_COMMIT.fullmatch(value) or _REF.fullmatch(value)):
-        raise ValueError("is not a branch, a tag or a full commit")
-    return value
-
-
-Secret = SecretStr | None
-Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
 
 
 class Settings(BaseModel):
@@ -121,7 +74,7 @@ class Settings(BaseModel):
         description="URL under which agents reach this server.",
         examples=["http://host.docker.internal:8080"],
     )
-    environment: Annotated[Environment, BeforeValidator(_environment)] = Field(
+    environment: EnvironmentName = Field(
         Environment.DEVELOPMENT,
         alias="MOLECULE_ENV",
         description="development (dev), staging or production (prod).",
@@ -129,6 +82,18 @@ class Settings(BaseModel):
     )
     admin_token: Secret = Field(
         None, alias="ADMIN_TOKEN", description="Bearer token of the administrator.", examples=["a long random string"]
+    )
+    secrets_key: EncryptionKey = Field(
+        None,
+        alias="SECRETS_ENCRYPTION_KEY",
+        description="Key of secrets at rest: 32 characters or base64 of 32 bytes. Unset: one in the data directory.",
+        examples=["32-random-characters-of-your-own"],
+    )
+    previous_secrets_key: EncryptionKey = Field(
+        None,
+        alias="SECRETS_ENCRYPTION_KEY_PREVIOUS",
+        description="Key that secrets may still be kept under, until `workspace-server secrets rotate` has run.",
+        examples=["the-key-that-it-was-before-today"],
     )
     owner_proof: Literal["auto", "required"] = Field(
         "auto",
@@ -147,13 +112,13 @@ class Settings(BaseModel):
         description="Database, keys and tokens of this installation.",
         examples=["/var/lib/molecule"],
     )
-    image_registry: Annotated[RegistryPrefix | None, BeforeValidator(_registry), PlainSerializer(str)] = Field(
+    image_registry: Registry = Field(
         None,
         alias="MOLECULE_IMAGE_REGISTRY",
         description="Registry prefix of the workspace images. Unset: images are built from source.",
         examples=["registry.example.org/molecule-ai"],
     )
-    image_platform: Annotated[str | None, BeforeValidator(lambda v: v if v is None else _platform(v))] = Field(
+    image_platform: Platform = Field(
         None,
         alias="MOLECULE_IMAGE_PLATFORM",
         description="Platform of the images. Unset: linux/amd64 for builds; empty: the engine's own.",
@@ -176,7 +141,7 @@ class Settings(BaseModel):
         description="Read token for private template repositories.",
         examples=["a token with read access"],
     )
-    extra_runtimes: Annotated[tuple[str, ...], BeforeValidator(_runtime_names)] = Field(
+    extra_runtimes: RuntimeNames = Field(
         (),
         alias="MOLECULE_EXTRA_RUNTIMES",
         description="Names of further runtimes, comma separated.",
@@ -188,7 +153,7 @@ class Settings(BaseModel):
         description="Repository URL of one runtime's template.",
         examples=["https://git.example.org/team/echo"],
     )
-    template_refs: Mapping[str, Annotated[str, BeforeValidator(_ref)]] = Field(
+    template_refs: Mapping[str, Ref] = Field(
         default_factory=dict,
         alias="MOLECULE_TEMPLATE_REF_*",
         description="Branch, tag or commit of one runtime's template.",
@@ -293,6 +258,12 @@ class Settings(BaseModel):
             raise ValueError(
                 "MOLECULE_ENV=production needs ADMIN_TOKEN: without it only this machine's owner has access"
             )
+        if self.environment is Environment.PRODUCTION and self.secrets_key is None:
+            raise ValueError(
+                "MOLECULE_ENV=production needs SECRETS_ENCRYPTION_KEY: a key beside the database protects nothing"
+            )
+        if self.previous_secrets_key is not None and self.secrets_key is None:
+            raise ValueError("SECRETS_ENCRYPTION_KEY_PREVIOUS is set without SECRETS_ENCRYPTION_KEY")
         if self.database_url is not None:
             raise ValueError("DATABASE_URL is set, but this version keeps its data in SQLite only; unset it")
         if self.org_id is not None:
@@ -310,9 +281,15 @@ class Settings(BaseModel):
         return self.platform_url or f"http://host.docker.internal:{self.port}"
 
     @property
+    def encryption_keys(self) -> list[bytes]:
+        """The keys of the secrets at rest that the operator gave: the one to seal with first."""
+        given = (self.secrets_key, self.previous_secrets_key)
+        return [parse_encryption_key(key.get_secret_value()) for key in given if key is not None]
+
+    @property
     def secrets(self) -> frozenset[str]:
         """The values that must never be seen in a log."""
-        found = (self.admin_token, self.gitea_token, self.database_url)
+        found = (self.admin_token, self.gitea_token, self.database_url, self.secrets_key, self.previous_secrets_key)
         return frozenset(secret.get_secret_value() for secret in found if secret is not None)
 
     def start_limit(self, runtime: str) -> float:

@@ -10,8 +10,8 @@ import structlog
 
 from workspace_server.agents import AgentProxy, AgentRegistry, open_agents_client
 from workspace_server.concurrency import Deadline, TaskScope, periodic
-from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
-from workspace_server.db.directory import open_data_directory
+from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
 from workspace_server.engine import Engine, ImageBuilder, open_engine, resolve_address
 from workspace_server.errors import WorkspaceServerError
@@ -28,6 +28,8 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.vault import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,7 @@ class Services:
     survey: Survey
     pruner: Pruner
     workspaces: WorkspaceService
+    secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
     registry: AgentRegistry
@@ -121,12 +124,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             used_by_rows=store.images_in_use,
         )
         bridge = Bridge()
+        secrets = _secret_service(settings, directory, database)
         provisioner = Provisioner(
             database=database,
             workspaces=store,
             tokens=tokens,
             events=events,
             images=images,
+            secrets=secrets,
             engine=engine,
             instance=instance,
             settings=settings,
@@ -158,13 +163,40 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             survey=survey,
             pruner=pruner,
             workspaces=WorkspaceService(
-                database=database, workspaces=store, tokens=tokens, events=events, wake=reconciler.wake
+                database=database,
+                workspaces=store,
+                tokens=tokens,
+                events=events,
+                secrets=secrets,
+                wake=reconciler.wake,
             ),
+            secrets=secrets,
             store=store,
             tokens=tokens,
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
             proxy=AgentProxy(database=database, workspaces=store, http=agents_http),
         )
+
+
+@asynccontextmanager
+async def rotating_secrets(settings: Settings) -> AsyncIterator[SecretService]:
+    """The secrets of an installation whose server does not run, to be sealed anew inside the block.
+
+    Where the key is this installation's own, a new one is made first, and the old ones are forgotten at the end.
+    """
+    with open_data_directory(settings.data_dir) as directory:
+        own = not settings.encryption_keys
+        if own:
+            directory.make_encryption_key()
+        async with open_database(directory.database) as database:
+            yield _secret_service(settings, directory, database)
+        if own:
+            directory.keep_encryption_keys(directory.encryption_keys()[:1])
+
+
+def _secret_service(settings: Settings, directory: DataDirectory, database: Database) -> SecretService:
+    keys = [*settings.encryption_keys, *directory.encryption_keys()] or directory.make_encryption_key()
+    return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
 
 
 def _image_service(

@@ -23,6 +23,7 @@ STRANGER = "203.0.113.9"
 OPEN = dict.fromkeys(("person", "own", "other", "address", "anyone", "nobody"), 200)
 PEOPLE = {**OPEN, "own": 403, "other": 403, "address": 403, "anyone": 401, "nobody": 401}
 OWN_READS = {**PEOPLE, "own": 200}
+ITSELF = {**OWN_READS, "person": 403}
 KNOWN = {**OPEN, "anyone": 401, "nobody": 401}
 AGENT = {**dict.fromkeys(OPEN, 401), "own": 200}
 NEW_AGENT = {**dict.fromkeys(OPEN, 401), "person": 200, "address": 200}
@@ -31,6 +32,7 @@ LET_IN = 0
 
 REGISTER = {"id": "{workspace_id}", "url": "http://agent:8000", "agent_card": {}}
 HEARTBEAT = {"workspace_id": "{workspace_id}"}
+SECRET = {"key": "A", "value": "x"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,18 @@ ROUTES = {
     "GET /workspaces/{workspace_id}/provisioning": Access(rule=OWN_READS),
     # Let in: the agent of the workspace does not run.
     "POST /workspaces/{workspace_id}/a2a": Access(rule=KNOWN, body={"method": "message/send"}, done=503),
+    "GET /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS),
+    "POST /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS, body=SECRET),
+    "PUT /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS, body=SECRET),
+    "GET /workspaces/{workspace_id}/secrets/values": Access(rule=ITSELF),
+    "DELETE /workspaces/{workspace_id}/secrets/{key}": Access(rule=OWN_READS),
+    "GET /settings/secrets": Access(rule=PEOPLE),
+    "POST /settings/secrets": Access(rule=PEOPLE, body=SECRET),
+    "PUT /settings/secrets": Access(rule=PEOPLE, body=SECRET),
+    "DELETE /settings/secrets/{key}": Access(rule=PEOPLE),
+    "GET /admin/secrets": Access(rule=PEOPLE),
+    "POST /admin/secrets": Access(rule=PEOPLE, body=SECRET),
+    "DELETE /admin/secrets/{key}": Access(rule=PEOPLE),
     "POST /registry/register": Access(rule=AGENT, body=REGISTER),
     "POST /registry/register of a new agent": Access(rule=NEW_AGENT, body=REGISTER, has_token=False),
     "POST /registry/heartbeat": Access(rule=AGENT, body=HEARTBEAT),
@@ -235,7 +249,7 @@ async def send(app: InProcess, route: str, sender: Sender, named: str) -> httpx.
     shown = {"owner": app.services.owner_token, "nobody": "nobody's-token", "other": await token_of(app, other)}
     if access.has_token:
         shown["own"] = await token_of(app, named)
-    values = {"workspace_id": named, "other_id": other, "build": build(app).id}
+    values = {"workspace_id": named, "other_id": other, "build": build(app).id, "key": "A"}
     headers = {name: value.format(**values) for name, value in sender.headers.items()}
     if sender.bearer is not None:
         headers["Authorization"] = f"Bearer {shown.get(sender.bearer, sender.bearer)}"

@@ -181,7 +181,6 @@ async def test_a_removed_parent_is_refused(app: InProcess) -> None:
         ("url", "http://agent.example:8000"),
         ("workspace_dir", "/srv/files"),
         ("workspace_access", "read_only"),
-        ("secrets", {"KEY": "value"}),
         ("initial_memories", [{"content": "x"}]),
     ],
 )

@@ -17,7 +17,7 @@ def nobody() -> str:
         yield str(bound.getsockname()[1])
 
 
-@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images"])
+@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images", "secrets"])
 def test_the_help_names_every_command(command: Command, name: str) -> None:
     ended = command("--help")
 
@@ -25,7 +25,7 @@ def test_the_help_names_every_command(command: Command, name: str) -> None:
     assert [line for line in ended.out.splitlines() if line.split()[:1] == [name]]
 
 
-@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images"])
+@pytest.mark.parametrize("name", ["serve", "settings", "runtimes", "images", "secrets"])
 def test_every_command_explains_itself(command: Command, name: str) -> None:
     ended = command(name, "--help")
 

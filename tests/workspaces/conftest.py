@@ -31,6 +31,10 @@ def supply(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "exits": {"Dockerfile": f"FROM {BASE_IMAGE}\n{EXITS}", "config.yaml": config("exits")},
         "broken": {"Dockerfile": "FROM scratch\nCOPY missing /\n"},
         "unlucky": {"Dockerfile": "FROM scratch\nCOPY config.yaml /\n", "config.yaml": config("unlucky")},
+        "needy": {
+            "Dockerfile": f"FROM {BASE_IMAGE}\n{IDLE}",
+            "config.yaml": f"{config('needy')}".replace("{}", "{required_env: [A_KEY, B_KEY]}"),
+        },
         "odd": {"Dockerfile": f"FROM {BASE_IMAGE}\n{IDLE}", "config.yaml": "since: 2026-13-01\n"},
     }
 

@@ -11,6 +11,7 @@ from workspace_server.model.container import ContainerSpec, Limits, Mount, Netwo
 from workspace_server.model.workspace import Workspace
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces.container import container_spec, tier_limits, volume_names
+from workspace_server.workspaces.environment import environment
 
 from .making import ID, IMAGE, INSTANCE, NETWORK, workspace
 
@@ -22,7 +23,9 @@ def settings(**variables: str) -> Settings:
 
 
 def spec(of: Workspace, image: EnsuredImage = IMAGE, network: NetworkInfo = NETWORK, **variables: str) -> ContainerSpec:
-    return container_spec(of, image, network.gateway, INSTANCE, settings(**variables))
+    chosen = settings(**variables)
+    told = environment(of, chosen.agents_url, {})
+    return container_spec(of, image, told, host_gateway=network.gateway, instance=INSTANCE, settings=chosen)
 
 
 @pytest.mark.parametrize("runtime", ["langgraph", "claude-code"])
@@ -56,7 +59,9 @@ def test_a_registrys_image_has_no_build() -> None:
 
 
 def test_the_server_is_reached_through_the_address_that_was_announced() -> None:
-    assert container_spec(workspace(), IMAGE, "host-gateway", INSTANCE, settings()).host_gateway == "host-gateway"
+    wanted = container_spec(workspace(), IMAGE, {}, host_gateway="host-gateway", instance=INSTANCE, settings=settings())
+
+    assert wanted.host_gateway == "host-gateway"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workspace_server.errors import TemplateError
+from workspace_server.errors import ConflictError, TemplateError
+from workspace_server.model.secret import RESERVED
 from workspace_server.model.workspace import Workspace
-from workspace_server.workspaces.environment import config_files, environment
+from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
 
 from .making import ID, workspace
 
@@ -46,7 +47,7 @@ HOSTILE = [
 
 
 def config(of: Workspace, template: bytes | None = None) -> dict[str, object]:
-    file, _ = config_files(of, template, "token")
+    file, _ = config_files(effective_config(of, template), "token")
     parsed: dict[str, object] = yaml.safe_load(file.content)
     return parsed
 
@@ -54,8 +55,43 @@ def config(of: Workspace, template: bytes | None = None) -> dict[str, object]:
 # Environment
 
 
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_no_secret_replaces_what_the_server_itself_says(name: str) -> None:
+    assert environment(workspace(), URL, {name: "forged"})[name] == environment(workspace(), URL, {})[name]
+
+
+def test_a_secret_replaces_any_other_default() -> None:
+    assert environment(workspace(), URL, {"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/mine"
+
+
+def test_model_and_role_are_the_workspaces_whatever_the_secrets_say() -> None:
+    secrets = {"MOLECULE_AGENT_ROLE": "forged", "HERMES_DEFAULT_MODEL": "forged"}
+    told = environment(workspace(role="critic", runtime="hermes", model="m1"), URL, secrets)
+
+    assert (told["MOLECULE_AGENT_ROLE"], told["HERMES_DEFAULT_MODEL"]) == ("critic", "m1")
+
+
+def test_every_missing_variable_is_named_at_once() -> None:
+    config = {"runtime_config": {"required_env": ["A_KEY", "B_KEY", "C_KEY"]}}
+    with pytest.raises(ConflictError) as caught:
+        check_required(config, {"B_KEY": "there", "C_KEY": ""})
+
+    assert caught.value.as_dict() == {
+        "error": "the runtime needs variables that are not set: A_KEY, C_KEY",
+        "code": "required_env_missing",
+        "hint": "save each as a secret of the workspace, or of all: POST /workspaces/{id}/secrets, /settings/secrets",
+    }
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"runtime_config": None}, {"runtime_config": {}}, {"runtime_config": {"required_env": "A"}}]
+)
+def test_what_asks_for_nothing_lacks_nothing(config: dict[str, object]) -> None:
+    assert check_required(config, {}) is None
+
+
 def test_the_environment_of_a_plain_workspace() -> None:
-    assert environment(workspace(), URL) == {
+    assert environment(workspace(), URL, {}) == {
         "GIT_AUTHOR_NAME": "Molecule AI Ada",
         "GIT_AUTHOR_EMAIL": "ada@agents.moleculesai.app",
         "GIT_COMMITTER_NAME": "Molecule AI Ada",
@@ -71,12 +107,12 @@ def test_the_environment_of_a_plain_workspace() -> None:
 
 
 def test_a_role_is_passed_on() -> None:
-    assert environment(workspace(role="critic"), URL)["MOLECULE_AGENT_ROLE"] == "critic"
+    assert environment(workspace(role="critic"), URL, {})["MOLECULE_AGENT_ROLE"] == "critic"
 
 
 @pytest.mark.parametrize("runtime", ["hermes", "langgraph", "claude-code"])
 def test_a_model_is_passed_on_to_hermes_alone(runtime: str) -> None:
-    told = environment(workspace(runtime=runtime, model="m1"), URL)
+    told = environment(workspace(runtime=runtime, model="m1"), URL, {})
 
     assert told.get("HERMES_DEFAULT_MODEL") == ("m1" if runtime == "hermes" else None)
 
@@ -86,7 +122,7 @@ def test_a_model_is_passed_on_to_hermes_alone(runtime: str) -> None:
     [("Ada Lovelace", "ada-lovelace"), ("  A__b  ", "a-b"), ("Ünï", "n"), ("☃", ID), ("-x-", "x"), ("9", "9")],
 )
 def test_an_agents_address_is_made_of_its_name(name: str, slug: str) -> None:
-    told = environment(workspace(name=name), URL)
+    told = environment(workspace(name=name), URL, {})
 
     assert (told["GIT_AUTHOR_EMAIL"], told["GIT_AUTHOR_NAME"]) == (
         f"{slug}@agents.moleculesai.app",
@@ -96,8 +132,8 @@ def test_an_agents_address_is_made_of_its_name(name: str, slug: str) -> None:
 
 @given(st.text(min_size=1), st.text(), st.text(), st.sampled_from(["hermes", "langgraph"]))
 def test_nothing_a_person_chooses_changes_the_fixed_names(name: str, role: str, model: str, runtime: str) -> None:
-    chosen = environment(workspace(name=name, role=role or None, model=model or None, runtime=runtime), URL)
-    plain = environment(workspace(), URL)
+    chosen = environment(workspace(name=name, role=role or None, model=model or None, runtime=runtime), URL, {})
+    plain = environment(workspace(), URL, {})
     fixed = ("WORKSPACE_ID", "WORKSPACE_CONFIG_PATH", "PLATFORM_URL", "MOLECULE_URL", "TIER", "PYTHONPATH")
 
     assert {key: chosen[key] for key in fixed} == {key: plain[key] for key in fixed}
@@ -212,7 +248,7 @@ def test_a_templates_config_that_is_no_mapping_is_the_templates_fault(content: b
 
 
 def test_the_token_is_its_owners_alone() -> None:
-    file, token = config_files(workspace(), None, "s3cret")
+    file, token = config_files(effective_config(workspace(), None), "s3cret")
 
     assert (token.path, token.content, token.mode) == ("/configs/.auth_token", b"s3cret", 0o600)
     assert (file.path, file.mode, b"s3cret" in file.content) == ("/configs/config.yaml", 0o644, False)

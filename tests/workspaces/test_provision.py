@@ -91,3 +91,17 @@ async def test_workspaces_are_provisioned_side_by_side(here: World) -> None:
     await here.settle()
 
     assert {(await here.row(workspace)).status for workspace in (one, other)} == {WorkspaceStatus.ONLINE}
+
+
+async def test_secrets_are_told_to_the_container_and_to_nobody_else(here: World) -> None:
+    await here.secrets.put(None, "OF_ALL", "1")
+    workspace = await here.waiting_for_agent(secrets={"OWN": "2", "PYTHONPATH": "/mine"})
+    told = dict(each.split("=", 1) for each in (await here.inspected(workspace))["Config"]["Env"])
+
+    assert (told["OF_ALL"], told["OWN"], told["PYTHONPATH"]) == ("1", "2", "/mine")
+
+
+async def test_a_runtime_gets_the_variables_that_it_needs(here: World) -> None:
+    workspace = await here.online("needy", secrets={"A_KEY": "1", "B_KEY": "2"})
+
+    assert (await here.row(workspace)).status is WorkspaceStatus.ONLINE

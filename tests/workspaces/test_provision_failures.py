@@ -3,11 +3,12 @@
 import pytest
 
 from support.engine import instance_label, leftovers
-from workspace_server.db import EventStore
+from workspace_server.db import EventStore, SecretStore
 from workspace_server.model import names
 from workspace_server.model.event import EventType
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
+from workspace_server.workspaces.vault import Vault
 
 from .world import World, arrived
 
@@ -221,3 +222,32 @@ async def test_a_name_that_another_container_has_is_the_reason(here: World) -> N
 
     _, failure = await failed(here, workspace)
     assert failure.code == "container_name_taken"
+
+
+async def test_a_runtime_without_the_variables_it_needs_fails_and_names_them_all(here: World) -> None:
+    workspace = await here.create("needy", secrets={"B_KEY": "2"})
+    await here.fulfil()
+    row = await here.row(workspace)
+
+    assert row.failure == Failure(
+        code="required_env_missing",
+        message="the runtime needs variables that are not set: A_KEY",
+        hint="save each as a secret of the workspace, or of all: POST /workspaces/{id}/secrets, /settings/secrets",
+    )
+    assert (await here.containers(workspace), await here.named_volumes(workspace)) == ([], [])
+
+
+async def test_a_secret_that_cannot_be_opened_fails_loudly_before_anything_is_touched(here: World) -> None:
+    workspace = await here.create()
+    async with here.database.write() as tx:
+        await SecretStore(here.database).put(tx, workspace, "A_KEY", Vault([b"x" * 32]).seal(workspace, "A_KEY", "1"))
+    await here.fulfil()
+    row = await here.row(workspace)
+
+    assert row.failure is not None
+    assert (row.status, row.failure.code, row.failure.message) == (
+        WorkspaceStatus.FAILED,
+        "secret_unreadable",
+        f"secrets of workspace {workspace} cannot be opened with this server's key: A_KEY",
+    )
+    assert (await here.containers(workspace), await here.named_volumes(workspace)) == ([], [])

@@ -7,13 +7,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore
+from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore
 from workspace_server.errors import InvalidRequestError, NotFoundError
 from workspace_server.events import EventLog
 from workspace_server.model.event import EventType
 from workspace_server.model.workspace import WorkspaceSpec, WorkspaceStatus
 from workspace_server.workspaces import Removal, WorkspaceService
+from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.service import ChildrenError
+from workspace_server.workspaces.vault import Vault
 
 SPEC = WorkspaceSpec(name="Ada", runtime="hermes", tier=2)
 
@@ -37,7 +39,10 @@ def waker() -> Waker:
 def service(
     database: Database, store: WorkspaceStore, tokens: TokenStore, events: EventLog, waker: Waker
 ) -> WorkspaceService:
-    return WorkspaceService(database=database, workspaces=store, tokens=tokens, events=events, wake=waker)
+    sealed = SecretService(database=database, store=SecretStore(database), vault=Vault([b"k" * 32]))
+    return WorkspaceService(
+        database=database, workspaces=store, tokens=tokens, events=events, secrets=sealed, wake=waker
+    )
 
 
 async def family(service: WorkspaceService) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from workspace_server.agents import AgentRegistry, Heartbeat
 from workspace_server.concurrency import TaskScope
-from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.engine import Engine, EngineAddress, ImageBuilder, open_engine
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
@@ -34,6 +34,8 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.vault import Vault
 
 WAIT = r"/containers/[^/]+/wait"
 """The call that a provisioning stays in until the agent has called."""
@@ -81,9 +83,11 @@ class World:
     reconciler: Reconciler
     service: WorkspaceService
     registry: AgentRegistry
+    secrets: SecretService
 
-    async def create(self, runtime: str = "idle", **fields: Any) -> str:
-        return await self.service.create(WorkspaceSpec(**{"name": "a", "runtime": runtime, "tier": 2, **fields}))
+    async def create(self, runtime: str = "idle", *, secrets: Mapping[str, str] | None = None, **fields: Any) -> str:
+        spec = WorkspaceSpec(**{"name": "a", "runtime": runtime, "tier": 2, **fields})
+        return await self.service.create(spec, secrets=secrets)
 
     async def row(self, workspace: str) -> Workspace:
         row = await self.store.get(workspace)
@@ -197,12 +201,14 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             ledger=ledger,
         )
         bridge = Bridge()
+        sealed = SecretService(database=database, store=SecretStore(database), vault=Vault([b"k" * 32]))
         provisioner = Provisioner(
             database=database,
             workspaces=store,
             tokens=tokens,
             events=events,
             images=images,
+            secrets=sealed,
             engine=engine,
             instance=instance,
             settings=settings,
@@ -218,7 +224,12 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             scope=scope,
         )
         service = WorkspaceService(
-            database=database, workspaces=store, tokens=tokens, events=events, wake=reconciler.wake
+            database=database,
+            workspaces=store,
+            tokens=tokens,
+            events=events,
+            secrets=sealed,
+            wake=reconciler.wake,
         )
         yield World(
             instance=instance,
@@ -234,6 +245,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             provisioner=provisioner,
             reconciler=reconciler,
             service=service,
+            secrets=sealed,
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

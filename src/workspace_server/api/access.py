@@ -85,6 +85,17 @@ async def own_reads(request: Request) -> Caller:
     )
 
 
+async def itself(request: Request) -> Caller:
+    """A dependency: the workspace that the path names, by its own token, and nobody else."""
+    own = request.path_params["workspace_id"]
+    caller = await identify(request)
+    if caller == Caller(CallerKind.WORKSPACE, own):
+        return caller
+    if caller.kind is CallerKind.ANYONE:
+        raise AuthError("missing workspace auth token", hint="send Authorization: Bearer <the workspace's token>")
+    raise ForbiddenError("only the workspace itself may do this", hint="send the workspace's own token")
+
+
 async def known(request: Request) -> Caller:
     """A dependency: everybody but ``anyone``."""
     return await _allowed(request, lambda caller: caller.kind is not CallerKind.ANYONE)

@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Any, assert_never
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
@@ -10,6 +9,7 @@ from starlette.responses import Response
 
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
+from workspace_server.api.path import uuid_of, workspace_of
 from workspace_server.api.wire import JsonAnswer, Number, Whole, body_schema, json_body, read_body
 from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError, NotFoundError
 from workspace_server.images import BuildRecord, LocalBuildSource, RegistrySource
@@ -19,7 +19,7 @@ from workspace_server.workspaces.service import ChildrenError
 
 router = APIRouter(tags=["workspaces"])
 
-_NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "secrets", "initial_memories")
+_NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "initial_memories")
 _NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
@@ -52,7 +52,9 @@ class CreateWorkspace(BaseModel):
     url: Any = Field(None, description="Not supported yet.")
     workspace_dir: Any = Field(None, description="Not supported yet.")
     workspace_access: Any = Field(None, description="Not supported yet.")
-    secrets: Any = Field(None, description="Not supported yet.")
+    secrets: dict[StrictStr, StrictStr] = Field(
+        default_factory=dict, description="Variables of its container, kept sealed.", examples=[{"API_KEY": "…"}]
+    )
     initial_memories: Any = Field(None, description="Not supported yet.")
 
 
@@ -75,8 +77,7 @@ async def create(
     with its reason there and in `last_sample_error`.
     """
     opened = services(request)
-    spec = _spec(body, opened)
-    workspace_id = await opened.workspaces.create(spec)
+    workspace_id = await opened.workspaces.create(_spec(body, opened), secrets=body.secrets)
     return JsonAnswer(
         {
             "id": workspace_id,
@@ -97,7 +98,7 @@ async def list_present(request: Request, _: Annotated[Caller, Depends(access.peo
 @router.get("/workspaces/{workspace_id}", summary="Read a workspace")
 async def read(request: Request, workspace_id: str, _: Annotated[Caller, Depends(access.known)]) -> Response:
     """The public form of one workspace; removed ones are shown as `removed`."""
-    return JsonAnswer(forms.public_workspace(await _workspace(services(request), workspace_id)))
+    return JsonAnswer(forms.public_workspace(await workspace_of(request, workspace_id)))
 
 
 @router.delete("/workspaces/{workspace_id}", summary="Remove a workspace")
@@ -112,7 +113,7 @@ async def remove(
 
     A workspace with children is removed only with `confirm=true`; without it the answer is 409 and lists them.
     """
-    identity = _uuid(workspace_id)
+    identity = uuid_of(workspace_id)
     try:
         removal = await services(request).workspaces.remove(
             identity, confirmed=confirm == "true", purge=purge == "true"
@@ -137,7 +138,7 @@ async def provisioning(
 ) -> Response:
     """The phases of the present provisioning, the build that it waits for, and the error it ended with."""
     opened = services(request)
-    workspace = await _workspace(opened, workspace_id)
+    workspace = await workspace_of(request, workspace_id)
     return JsonAnswer(forms.provisioning(workspace, _build(opened, workspace)))
 
 
@@ -219,17 +220,6 @@ def _tier(asked: int, opened: Services) -> int:
     if not 1 <= tier <= highest:
         raise InvalidRequestError(f"tier must be from 1 to {highest}", code="invalid_tier")
     return tier
-
-
-def _uuid(workspace_id: str) -> str:
-    try:
-        return str(UUID(workspace_id))
-    except ValueError:
-        raise InvalidRequestError("invalid workspace ID", code="invalid_workspace_id") from None
-
-
-async def _workspace(opened: Services, workspace_id: str) -> Workspace:
-    return await opened.workspaces.get(_uuid(workspace_id))
 
 
 def _build(opened: Services, workspace: Workspace) -> BuildRecord | None:

@@ -9,6 +9,7 @@ import typer
 
 from workspace_server import __version__
 from workspace_server.cli.images import app as images
+from workspace_server.cli.secrets import app as secrets
 from workspace_server.errors import SettingsError, WorkspaceServerError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(images, name="images")
+app.add_typer(secrets, name="secrets")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's call-back
@@ -75,7 +77,7 @@ def runtimes(
 def main() -> None:
     """Run the command line. A failure is one sentence and a hint on stderr: exit code 2 for settings, else 1."""
     try:
-        app()
+        app(prog_name="workspace-server")
     except WorkspaceServerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError) else 1)

@@ -1,16 +1,22 @@
 """The data directory: private to its user, used by one server at a time."""
 
+import base64
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import structlog
+
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.files import write_private
+from workspace_server.model.secret import KEY_BYTES, parse_encryption_key
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,36 @@ class DataDirectory:
             token = secrets.token_urlsafe(32)
             write_private(self.path / "owner_token", token + "\n")
         return token
+
+    def encryption_keys(self) -> list[bytes]:
+        """The keys of secrets at rest that were made here, the newest first; none before ``make_encryption_key``.
+
+        Raises SettingsError for a damaged file.
+        """
+        try:
+            return [parse_encryption_key(line) for line in self._encryption_keys.read_text().split()]
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise SettingsError(
+                f"a line of {self._encryption_keys} {error}",
+                hint="restore the file from a backup; the secrets that were saved with this key need it",
+            ) from None
+
+    def make_encryption_key(self) -> list[bytes]:
+        """Add a new key before those that are here, and return them all. Whoever loses the file loses the secrets."""
+        keys = [secrets.token_bytes(KEY_BYTES), *self.encryption_keys()]
+        self.keep_encryption_keys(keys)
+        log.info("an encryption key for secrets was made; back it up", path=str(self._encryption_keys))
+        return keys
+
+    def keep_encryption_keys(self, keys: Sequence[bytes]) -> None:
+        """Let these be all."""
+        write_private(self._encryption_keys, "".join(f"{base64.b64encode(key).decode()}\n" for key in keys))
+
+    @property
+    def _encryption_keys(self) -> Path:
+        return self.path / "encryption_keys"
 
     def known_owner_token(self) -> str | None:
         """The owner's token for whoever may read it; None when it is not there, or not for this user."""

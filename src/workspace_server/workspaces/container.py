@@ -1,11 +1,13 @@
 """From a workspace and an image to the container that is asked for. Pure."""
 
+from collections.abc import Mapping
+
 from workspace_server.images import EnsuredImage
 from workspace_server.model import names
 from workspace_server.model.container import ContainerSpec, Limits, Mount
 from workspace_server.model.workspace import Workspace
 from workspace_server.settings import Settings
-from workspace_server.workspaces.environment import CONFIG_PATH, environment
+from workspace_server.workspaces.environment import CONFIG_PATH
 
 SESSION_RUNTIME = "claude-code"
 
@@ -19,9 +21,18 @@ def volume_names(workspace: Workspace) -> list[str]:
 
 
 def container_spec(
-    workspace: Workspace, image: EnsuredImage, host_gateway: str, instance: str, settings: Settings
+    workspace: Workspace,
+    image: EnsuredImage,
+    variables: Mapping[str, str],
+    *,
+    host_gateway: str,
+    instance: str,
+    settings: Settings,
 ) -> ContainerSpec:
-    """The container of a workspace's present generation; ``host_gateway`` leads from it to this machine."""
+    """The container of a workspace's present generation, with these environment variables.
+
+    ``host_gateway`` leads from it to this machine.
+    """
     mounts = [
         Mount(source=names.config_volume(workspace.id), target=CONFIG_PATH),
         Mount(source=names.workspace_volume(workspace.id), target="/workspace"),
@@ -43,7 +54,7 @@ def container_spec(
         limits=tier_limits(workspace.tier, settings),
         tier=workspace.tier,
         restart_policy=settings.restart_policy,
-        environment=environment(workspace, settings.agents_url),
+        environment=variables,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from workspace_server.errors import TemplateError
+from workspace_server.errors import ConflictError, TemplateError
 from workspace_server.model.container import ContainerFile
 from workspace_server.model.workspace import Workspace
 
@@ -16,8 +16,8 @@ _UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
 
 
-def environment(workspace: Workspace, platform_url: str) -> Mapping[str, str]:
-    """The environment of a workspace's container."""
+def environment(workspace: Workspace, platform_url: str, secrets: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment of a workspace's container. Secrets replace all but what the server itself must say."""
     slug = re.sub(r"[^a-z0-9]+", "-", workspace.name.lower()).strip("-")
     author = f"Molecule AI {workspace.name}"
     email = f"{slug or workspace.id}@{_AGENT_DOMAIN}"
@@ -32,6 +32,7 @@ def environment(workspace: Workspace, platform_url: str) -> Mapping[str, str]:
         "GIT_COMMITTER_EMAIL": email,
         "PLUGINS_DIR": "/plugins",
         "PYTHONPATH": "/app",
+        **secrets,
         **{name: value for name, value in optional.items() if value},
         "WORKSPACE_ID": workspace.id,
         "WORKSPACE_CONFIG_PATH": CONFIG_PATH,
@@ -41,22 +42,44 @@ def environment(workspace: Workspace, platform_url: str) -> Mapping[str, str]:
     }
 
 
-def config_files(workspace: Workspace, template_config: bytes | None, token: str) -> list[ContainerFile]:
-    """``config.yaml`` and the agent's token. Raises TemplateError when the template's config.yaml is no mapping."""
+def config_files(config: Mapping[str, Any], token: str) -> list[ContainerFile]:
+    """``config.yaml`` and the agent's token."""
     return [
-        ContainerFile(path=f"{CONFIG_PATH}/config.yaml", content=_config(workspace, template_config)),
+        ContainerFile(path=f"{CONFIG_PATH}/config.yaml", content=_as_yaml(config)),
         ContainerFile(path=f"{CONFIG_PATH}/.auth_token", content=token.encode(), mode=0o600),
     ]
 
 
-def _config(workspace: Workspace, template_config: bytes | None) -> bytes:
-    """The template's config.yaml with the workspace's own name, tier, role and model; without one, a generated one."""
+def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+    """Raise ConflictError ``required_env_missing``, naming all variables the runtime needs and the container lacks."""
+    runtime_config = config.get("runtime_config")
+    required = runtime_config.get("required_env") if isinstance(runtime_config, dict) else None
+    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    missing = [name for name in names if not variables.get(name)]
+    if missing:
+        raise ConflictError(
+            f"the runtime needs variables that are not set: {', '.join(missing)}",
+            code="required_env_missing",
+            hint="save each as a secret of the workspace, or of all: POST /workspaces/{id}/secrets, /settings/secrets",
+        )
+
+
+def effective_config(workspace: Workspace, template_config: bytes | None) -> dict[str, Any]:
+    """The template's config.yaml with the workspace's own name, tier, role and model; without one, a generated one.
+
+    Raises TemplateError when the template's is no mapping.
+    """
     config = _generated(workspace) if template_config is None else _parsed(workspace, template_config)
     config |= {"name": workspace.name, "tier": workspace.tier, "runtime": workspace.runtime}
     if workspace.role:
         config["description"] = workspace.role
     if workspace.model:
         config["model"] = workspace.model
+    return config
+
+
+def _as_yaml(config: Mapping[str, Any]) -> bytes:
+    config = dict(config)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if _UNICODE_BREAKS.search(text):  # written as they are, they would be folded like line ends
         text = yaml.safe_dump(config, sort_keys=False)

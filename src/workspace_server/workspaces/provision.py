@@ -15,13 +15,14 @@ from workspace_server.errors import DeadlineError, TemplateError, UnavailableErr
 from workspace_server.events import EventLog
 from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
-from workspace_server.model.container import ContainerFile, NetworkInfo
+from workspace_server.model.container import ContainerFile, ContainerSpec, NetworkInfo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
-from workspace_server.workspaces.environment import config_files
+from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
+from workspace_server.workspaces.secrets import SecretService
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class Provisioner:
         tokens: TokenStore,
         events: EventLog,
         images: ImageService,
+        secrets: SecretService,
         engine: Engine,
         instance: str,
         settings: Settings,
@@ -55,6 +57,7 @@ class Provisioner:
         self._tokens = tokens
         self._events = events
         self._images = images
+        self._secrets = secrets
         self._engine = engine
         self._instance = instance
         self._settings = settings
@@ -115,7 +118,10 @@ class Provisioner:
         image = await self._images.ensure(workspace.runtime, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
-        template_config = await self._images.template_config(workspace.runtime, image)
+        config = effective_config(workspace, await self._images.template_config(workspace.runtime, image))
+        secrets = await self._secrets.environment(workspace.id)
+        variables = environment(workspace, self._settings.agents_url, secrets)
+        check_required(config, variables)
 
         await attempt.enter(Phase.VOLUMES)
         network = await self._engine.ensure_network(names.NETWORK)
@@ -126,8 +132,15 @@ class Provisioner:
             token = await self._tokens.rotate(tx, workspace.id)
 
         await attempt.enter(Phase.CONTAINER)
-        files = config_files(workspace, template_config, token)
-        container_id = await self._create(workspace, image, host_gateway, files)
+        spec = container_spec(
+            workspace,
+            image,
+            variables,
+            host_gateway=host_gateway,
+            instance=self._instance,
+            settings=self._settings,
+        )
+        container_id = await self._create(spec, config_files(config, token))
 
         with self._events.listen() as news:
             await attempt.enter(Phase.START)
@@ -144,13 +157,11 @@ class Provisioner:
                 made.append(name)
                 await _to_its_end(self._engine.ensure_volume(name, labels))
 
-    async def _create(
-        self, workspace: Workspace, image: EnsuredImage, host_gateway: str, files: list[ContainerFile]
-    ) -> str:
+    async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
         """Replace the old container, if any. The files are in place before the new one runs its first instruction."""
-        for old in await self._engine.containers(names.workspace_labels(self._instance, workspace.id)):
+        labels = names.workspace_labels(self._instance, spec.labels[names.WORKSPACE_ID])
+        for old in await self._engine.containers(labels):
             await self._engine.remove_container(old.id)
-        spec = container_spec(workspace, image, host_gateway, self._instance, self._settings)
         container_id = await _to_its_end(self._engine.create_container(spec))
         await self._engine.copy_files(container_id, files)
         return container_id

@@ -1,6 +1,6 @@
 """What people do with workspaces: each use case checks, writes the wish, and wakes the reconciler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -9,6 +9,7 @@ from workspace_server.errors import ConflictError, InvalidRequestError, NotFound
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
+from workspace_server.workspaces.secrets import SecretService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +30,23 @@ class WorkspaceService:
         workspaces: WorkspaceStore,
         tokens: TokenStore,
         events: EventLog,
+        secrets: SecretService,
         wake: Callable[[], None],
     ) -> None:
         self._database = database
         self._workspaces = workspaces
         self._tokens = tokens
         self._events = events
+        self._secrets = secrets
         self._wake = wake
 
-    async def create(self, spec: WorkspaceSpec) -> str:
-        """Record a workspace that wants to run, and return its id. Raises InvalidRequestError for an unknown parent."""
+    async def create(self, spec: WorkspaceSpec, *, secrets: Mapping[str, str] | None = None) -> str:
+        """Record a workspace that wants to run, and return its id.
+
+        Raises InvalidRequestError for an unknown parent and for secrets that may not be.
+        """
+        secrets = secrets or {}
+        self._secrets.check(secrets)
         workspace_id = str(uuid4())
         provisioning = Event(
             type=EventType.PROVISIONING,
@@ -55,6 +63,7 @@ class WorkspaceService:
         async with self._database.write() as tx:
             await self._check_parent(spec.parent_id)  # in the transaction: nobody removes it between check and insert
             await self._workspaces.insert(tx, workspace_id, spec)
+            await self._secrets.put_all(tx, workspace_id, secrets)
             await self._events.record(tx, provisioning)
         self._wake()
         return workspace_id

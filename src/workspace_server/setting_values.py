@@ -1,0 +1,81 @@
+"""What the values of single settings may be: each parsed from its text, or refused with the reason."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
+
+from workspace_server.model.reference import RegistryPrefix
+from workspace_server.model.repository import RepositoryUrl
+from workspace_server.model.secret import parse_encryption_key
+
+# Runtimes' folders lie in the cache beside the server's own, so these names are taken.
+_OF_THE_CACHE = "builds|buildx|images|locks"
+RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
+
+
+class Environment(StrEnum):
+    """What kind of deployment this is (``MOLECULE_ENV``)."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+def _environment(value: str) -> str:
+    short = {"dev": "development", "prod": "production", "": "development"}
+    name = value.strip().lower()
+    return short.get(name, name)
+
+
+def _registry(value: str | None) -> RegistryPrefix | None:
+    return None if value is None else RegistryPrefix.parse(value.strip())
+
+
+def _platform(value: str | None) -> str | None:
+    if value and not _PLATFORM.fullmatch(value):
+        raise ValueError("is not a platform (os/architecture)")
+    return value
+
+
+def _runtime_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not RUNTIME_NAME.fullmatch(name):
+            raise ValueError(f"has a name that is not a runtime's: {name!r} (letters a-z, digits and -, at most 39)")
+    return names
+
+
+def _repository(value: object) -> object:
+    return RepositoryUrl.parse(value) if isinstance(value, str) else value
+
+
+def _ref(value: str) -> str:
+    if not (_COMMIT.fullmatch(value) or _REF.fullmatch(value)):
+        raise ValueError("is not a branch, a tag or a full commit")
+    return value
+
+
+def _encryption_key(value: "Secret") -> "Secret":
+    if value is not None:
+        parse_encryption_key(value.get_secret_value())
+    return value
+
+
+Secret = SecretStr | None
+EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
+"""The key's text; what it stands for is checked, and never shown."""
+EnvironmentName = Annotated[Environment, BeforeValidator(_environment)]
+Registry = Annotated[RegistryPrefix | None, BeforeValidator(_registry), PlainSerializer(str)]
+Platform = Annotated[str | None, BeforeValidator(_platform)]
+"""``os/architecture[/variant]``; empty: no preference."""
+RuntimeNames = Annotated[tuple[str, ...], BeforeValidator(_runtime_names)]
+Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
+Ref = Annotated[str, BeforeValidator(_ref)]
