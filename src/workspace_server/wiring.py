@@ -28,6 +28,7 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.vault import Vault
 
@@ -54,6 +55,7 @@ class Services:
     survey: Survey
     pruner: Pruner
     workspaces: WorkspaceService
+    lifecycle: Lifecycle
     secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
@@ -146,6 +148,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             instance=instance,
             scope=scope,
         )
+        lifecycle = Lifecycle(database=database, workspaces=store, events=events, wake=reconciler.wake)
         await _look_once(engine, bridge, reconciler)
         reconciler.start()
         pruning = periodic("prune", _PRUNE_SECONDS, pruner.keep_within, asyncio.Event(), at_once=False)
@@ -170,11 +173,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 secrets=secrets,
                 wake=reconciler.wake,
             ),
+            lifecycle=lifecycle,
             secrets=secrets,
             store=store,
             tokens=tokens,
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
-            proxy=AgentProxy(database=database, workspaces=store, http=agents_http),
+            proxy=AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake),
         )
 
 

@@ -63,6 +63,10 @@ ROUTES = {
     "GET /workspaces/{workspace_id}/provisioning": Access(rule=OWN_READS),
     # Let in: the agent of the workspace does not run.
     "POST /workspaces/{workspace_id}/a2a": Access(rule=KNOWN, body={"method": "message/send"}, done=503),
+    "POST /workspaces/{workspace_id}/restart": Access(rule=OWN_READS),
+    "POST /workspaces/{workspace_id}/hibernate": Access(rule=OWN_READS, done=404),
+    "POST /workspaces/{workspace_id}/pause": Access(rule=OWN_READS),
+    "POST /workspaces/{workspace_id}/resume": Access(rule=OWN_READS),
     "GET /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS),
     "POST /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS, body=SECRET),
     "PUT /workspaces/{workspace_id}/secrets": Access(rule=OWN_READS, body=SECRET),

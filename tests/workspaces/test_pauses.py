@@ -26,19 +26,19 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def waited(pauses: Pauses, clock: Clock) -> float:
     """Seconds until the next try may begin."""
     began = clock.now
-    while not pauses.over("w"):
+    while not pauses.over("w", 1):
         clock.now += 0.5
     return clock.now - began
 
 
 async def test_the_first_try_waits_for_nothing(clock: Clock) -> None:
-    assert Pauses().over("w")
+    assert Pauses().over("w", 1)
 
 
 async def test_every_pause_is_twice_as_long_as_the_one_before_up_to_a_limit(clock: Clock) -> None:
     pauses, seconds = Pauses(), []
     for _ in range(10):
-        pauses.lengthen("w")
+        pauses.lengthen("w", 1)
         seconds.append(waited(pauses, clock))
 
     assert seconds == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
@@ -47,23 +47,30 @@ async def test_every_pause_is_twice_as_long_as_the_one_before_up_to_a_limit(cloc
 async def test_an_end_lets_the_next_one_begin_from_the_start(clock: Clock) -> None:
     pauses = Pauses()
     for _ in range(5):
-        pauses.lengthen("w")
+        pauses.lengthen("w", 1)
     pauses.end("w")
-    pauses.lengthen("w")
+    pauses.lengthen("w", 1)
 
     assert waited(pauses, clock) == 2
 
 
 async def test_one_workspaces_pause_is_not_anothers(clock: Clock) -> None:
     pauses = Pauses()
-    pauses.lengthen("w")
+    pauses.lengthen("w", 1)
 
-    assert (pauses.over("w"), pauses.over("other")) == (False, True)
+    assert (pauses.over("w", 1), pauses.over("other", 1)) == (False, True)
+
+
+async def test_a_workspace_that_is_wanted_once_more_waits_for_nothing(clock: Clock) -> None:
+    pauses = Pauses()
+    pauses.lengthen("w", 1)
+
+    assert (pauses.over("w", 1), pauses.over("w", 2)) == (False, True)
 
 
 async def test_nothing_is_kept_of_a_workspace_that_has_ended_its_tries(clock: Clock) -> None:
     pauses = Pauses()
-    pauses.lengthen("w")
+    pauses.lengthen("w", 1)
     pauses.end("w")
 
     assert (pauses._seconds, pauses._until) == ({}, {})

@@ -34,6 +34,7 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.vault import Vault
 
@@ -84,6 +85,7 @@ class World:
     service: WorkspaceService
     registry: AgentRegistry
     secrets: SecretService
+    lifecycle: Lifecycle
 
     async def create(self, runtime: str = "idle", *, secrets: Mapping[str, str] | None = None, **fields: Any) -> str:
         spec = WorkspaceSpec(**{"name": "a", "runtime": runtime, "tier": 2, **fields})
@@ -246,6 +248,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             reconciler=reconciler,
             service=service,
             secrets=sealed,
+            lifecycle=Lifecycle(database=database, workspaces=store, events=events, wake=reconciler.wake),
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

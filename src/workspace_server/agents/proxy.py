@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,20 @@ class Reply:
     body: bytes
 
 
+class WakingError(UnavailableError):
+    """A message came for a workspace that hibernated: it is being started."""
+
+    retry_after = 15
+    """Seconds after which it may be there."""
+
+    def __init__(self, target: Workspace) -> None:
+        super().__init__(
+            f"the workspace {target.name} is waking from hibernation",
+            code="waking",
+            hint=f"send the message again in {self.retry_after} s",
+        )
+
+
 @asynccontextmanager
 async def open_agents_client() -> AsyncIterator[httpx.AsyncClient]:
     """The HTTP client for agents. They are reached over plain HTTP on loopback, so no certificates are loaded."""
@@ -47,10 +61,18 @@ async def open_agents_client() -> AsyncIterator[httpx.AsyncClient]:
 class AgentProxy:
     """Forwards JSON-RPC messages to the agents of workspaces."""
 
-    def __init__(self, *, database: Database, workspaces: WorkspaceStore, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        workspaces: WorkspaceStore,
+        http: httpx.AsyncClient,
+        wake: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._database = database
         self._workspaces = workspaces
         self._http = http
+        self._wake = wake
 
     async def send(self, target_id: str, message: bytes, *, caller_id: str | None, seconds: float | None) -> Reply:
         """Send ``message`` to the agent of ``target_id``; ``caller_id`` None is a person.
@@ -72,6 +94,9 @@ class AgentProxy:
         target = await self._workspaces.get(target_id)
         if target is None or target.status is WorkspaceStatus.REMOVED:
             raise NotFoundError("workspace not found", code="workspace_not_found")
+        if target.status is WorkspaceStatus.HIBERNATED:
+            await self._wake(target.id)
+            raise WakingError(target)
         if not target.url:
             raise UnavailableError(
                 f"the workspace {target.name} is {target.status}: it has no agent to talk to",

@@ -41,9 +41,10 @@ async def save_own(
     body: Annotated[SaveSecret, Depends(_body)],
     _: Annotated[Caller, Depends(access.own_reads)],
 ) -> Response:
-    """Its container is told of it at the next start."""
-    workspace = await workspace_of(request, workspace_id)
-    await services(request).secrets.put(workspace.id, body.key, body.value)
+    """Its container is started again to be told of it, with the image it has."""
+    workspace, opened = await workspace_of(request, workspace_id), services(request)
+    await opened.secrets.put(workspace.id, body.key, body.value)
+    await opened.lifecycle.restart_with_secrets([workspace.id])
     return JsonAnswer({"status": "saved", "key": body.key})
 
 
@@ -51,9 +52,10 @@ async def save_own(
 async def remove_own(
     request: Request, workspace_id: str, key: str, _: Annotated[Caller, Depends(access.own_reads)]
 ) -> Response:
-    """Its container is told of it at the next start."""
-    workspace = await workspace_of(request, workspace_id)
-    await services(request).secrets.delete(workspace.id, key)
+    """Its container is started again without it, with the image it has."""
+    workspace, opened = await workspace_of(request, workspace_id), services(request)
+    await opened.secrets.delete(workspace.id, key)
+    await opened.lifecycle.restart_with_secrets([workspace.id])
     return JsonAnswer({"status": "deleted", "key": key})
 
 
@@ -76,16 +78,20 @@ async def list_global(request: Request, _: Annotated[Caller, Depends(access.peop
 async def save_global(
     request: Request, body: Annotated[SaveSecret, Depends(_body)], _: Annotated[Caller, Depends(access.people)]
 ) -> Response:
-    """Containers are told of it at their next start."""
-    await services(request).secrets.put(None, body.key, body.value)
+    """The containers of workspaces that do not replace it are started again to be told of it, a few at a time."""
+    opened = services(request)
+    await opened.secrets.put(None, body.key, body.value)
+    await opened.lifecycle.restart_with_secrets(await opened.secrets.told_of(body.key))
     return JsonAnswer({"status": "saved", "key": body.key, "scope": "global"})
 
 
 @router.delete("/settings/secrets/{key}", summary="Remove a secret of all workspaces")
 @router.delete("/admin/secrets/{key}", include_in_schema=False)
 async def remove_global(request: Request, key: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
-    """Containers are told of it at their next start."""
-    await services(request).secrets.delete(None, key)
+    """The containers of workspaces that did not replace it are started again without it, a few at a time."""
+    opened = services(request)
+    await opened.secrets.delete(None, key)
+    await opened.lifecycle.restart_with_secrets(await opened.secrets.told_of(key))
     return JsonAnswer({"status": "deleted", "key": key, "scope": "global"})
 
 

@@ -63,15 +63,17 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def json_body(model: type[Body], complaint: str) -> Callable[[Request], Awaitable[Body]]:
+def json_body(model: type[Body], complaint: str, *, optional: bool = False) -> Callable[[Request], Awaitable[Body]]:
     """A dependency that reads ``model`` from the body; anything else is 400 with ``complaint``.
+
+    No body at all is an empty object where it is ``optional``.
 
     Whatever the request's Content-Type; unknown keys are ignored, keys match in any case, null means absent.
     """
 
     async def read(request: Request) -> Body:
         try:
-            given = json.loads(await read_body(request))
+            given = json.loads((await read_body(request) or b"{}") if optional else await read_body(request))
             # Python reads more than JSON can say: NaN, infinities, halves of characters. They would not get out again.
             json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
             if not isinstance(given, dict):
@@ -86,14 +88,14 @@ def json_body(model: type[Body], complaint: str) -> Callable[[Request], Awaitabl
     return read
 
 
-def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+def body_schema(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The ``openapi_extra`` of a route that reads ``model`` through ``json_body``."""
     schema = model.model_json_schema(ref_template="{model}")
     inner = schema.pop("$defs", {})  # written where they are used: nothing here is a component of the document
     for field in schema["properties"].values():
         for key, value in inner.get(field.pop("$ref", None), {}).items():
             field.setdefault(key, value)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def _known(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
+from workspace_server.agents import WakingError
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
 from workspace_server.api.path import uuid_of, workspace_of
@@ -151,12 +152,18 @@ async def message(
 ) -> Response:
     """Relays an A2A JSON-RPC message (`message/send`) to the workspace's agent and its answer back, byte for byte.
 
+    A workspace that hibernates is woken: 503 with `"waking":true` and `Retry-After`.
     `jsonrpc`, `id` and `params.message.messageId` are filled in when they are missing.
     """
     caller_id = await _sender(request, x_workspace_id)
-    reply = await services(request).proxy.send(
-        workspace_id, await read_body(request), caller_id=caller_id, seconds=_seconds(x_timeout)
-    )
+    try:
+        reply = await services(request).proxy.send(
+            workspace_id, await read_body(request), caller_id=caller_id, seconds=_seconds(x_timeout)
+        )
+    except WakingError as error:
+        answer = JsonAnswer({**error.as_dict(), "waking": True, "retry_after": error.retry_after}, error.status)
+        answer.headers["retry-after"] = str(error.retry_after)
+        return answer
     return Response(reply.body, reply.status, media_type="application/json")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration: a database that names it needs no migrating."""
 
 metadata = sa.MetaData()
@@ -53,6 +53,10 @@ workspaces = sa.Table(
     sa.Column("url", sa.Text, nullable=False),
     # Counts provisionings. A result of an older one than the row's is dropped: this is the fence of every write-back.
     sa.Column("generation", sa.Integer, nullable=False),
+    # Whether the next provisioning looks for the newest image: not after a crash, whose image and commit are here.
+    sa.Column("resolve_anew", sa.Boolean, nullable=False, server_default=sa.true()),
+    # When the server restarted it by itself, of late.
+    sa.Column("restarts", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("image", sa.JSON(none_as_null=True)),
     sa.Column("failure", sa.JSON(none_as_null=True)),
     sa.Column("phases", sa.JSON, nullable=False),

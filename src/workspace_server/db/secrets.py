@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from workspace_server.db.database import Database, Transaction
-from workspace_server.db.schema import global_secrets, now, workspace_secrets
+from workspace_server.db.schema import global_secrets, now, workspace_secrets, workspaces
 from workspace_server.model.secret import SecretInfo
+from workspace_server.model.workspace import WorkspaceStatus
 
 
 class SecretStore:
@@ -54,6 +55,14 @@ class SecretStore:
     async def owners(self) -> list[str]:
         """The workspaces that have secrets."""
         query = sa.select(workspace_secrets.c.workspace_id).distinct()
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def without_own(self, key: str) -> list[str]:
+        """The workspaces that were not removed and have no secret of their own of that key."""
+        own = sa.select(workspace_secrets.c.workspace_id).where(workspace_secrets.c.key == key)
+        present = workspaces.c.status != WorkspaceStatus.REMOVED
+        query = sa.select(workspaces.c.id).where(present, workspaces.c.id.not_in(own))
         async with self._database.read() as connection:
             return list((await connection.execute(query)).scalars())
 

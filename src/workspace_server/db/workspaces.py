@@ -48,6 +48,13 @@ class WorkspaceStore:
         present = await self.present()
         return {workspace.image.id for workspace in present if workspace.image and workspace.image.id}
 
+    async def family(self, workspace_id: str) -> list[Workspace]:
+        """A workspace and all below it, those above first; removed ones left out."""
+        found = await self._select(workspaces.c.id == workspace_id, workspaces.c.status != WorkspaceStatus.REMOVED)
+        for workspace in found:  # grows while it is walked
+            found += await self.children(workspace.id)
+        return found
+
     async def children(self, workspace_id: str) -> list[Workspace]:
         """The direct children that were not removed."""
         return await self._select(
@@ -79,6 +86,33 @@ class WorkspaceStore:
             )
         )
 
+    async def want(
+        self, tx: Transaction, workspace_id: str, *, anew: bool, leaving: frozenset[WorkspaceStatus], **changes: Any
+    ) -> Workspace | None:
+        """Want it provisioned, from one of these statuses or while it is already; None when it is in another.
+
+        Whatever works on the present generation is superseded. ``anew``: with the newest image. Wishes add up: one of
+        several that wants the newest image is enough.
+        """
+        anew_too = sa.case(
+            (workspaces.c.status == WorkspaceStatus.PROVISIONING, sa.or_(workspaces.c.resolve_anew, sa.literal(anew))),
+            else_=sa.literal(anew),
+        )
+        sources = (may_become(WorkspaceStatus.PROVISIONING) | {WorkspaceStatus.PROVISIONING}) & leaving
+        return await self._update(
+            tx,
+            workspaces.c.id == workspace_id,
+            workspaces.c.status.in_(sources),
+            status=WorkspaceStatus.PROVISIONING,
+            generation=workspaces.c.generation + 1,
+            resolve_anew=anew_too,
+            url="",
+            phases={},
+            failure=None,
+            last_sample_error="",
+            **changes,
+        )
+
     async def claim(self, tx: Transaction, workspace_id: str, generation: int) -> Workspace | None:
         """Begin the provisioning after ``generation``; None when somebody else did, or nobody wants it any more."""
         return await self._update(
@@ -88,7 +122,7 @@ class WorkspaceStore:
             workspaces.c.generation == generation,
             generation=generation + 1,
             phases={},
-            image=None,
+            image=sa.case((workspaces.c.resolve_anew, sa.null()), else_=workspaces.c.image),
             failure=None,
             container_started_at=None,
         )

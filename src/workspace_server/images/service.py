@@ -20,6 +20,7 @@ from workspace_server.images.source import ImageSource, LocalBuildSource, Regist
 from workspace_server.images.template import read_config
 from workspace_server.images.wanted import WantedBuild, WantedBuilds
 from workspace_server.model.container import ImageInfo
+from workspace_server.model.workspace import ImageOnRow
 from workspace_server.runtimes import Runtimes, Template
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,26 @@ class ImageService:
                 return EnsuredImage(id=image.id, source=self.source.name, platform=self.source.platform)
             case _:
                 assert_never(self.source)
+
+    async def ensure_again(
+        self, runtime: str, known: ImageOnRow, on_build: Callable[[str], Awaitable[None]]
+    ) -> EnsuredImage:
+        """The image that a workspace ran before, without a look-up: a crash at night needs no Git host.
+
+        One that is gone is built again from the same commit, or pulled again. Raises like ``ensure``.
+        """
+        runtime = self._runtimes.check(runtime)
+        present = await self._engine.image(known.id) if known.id else None
+        if present is not None:
+            self._ledger.touch(present.id)
+            return _as_before(known, present)
+        match self.source:
+            case LocalBuildSource() if known.commit and known.platform:
+                template = self._runtimes.template(runtime)
+                identity = BuildIdentity(template=template, commit=known.commit, platform=known.platform)
+                return await self._looked_up(WantedBuild(identity=identity, stale=known.stale), self.source, on_build)
+            case _:
+                return await self.ensure(runtime, on_build)
 
     async def begin_build(self, runtime: str, wish: BuildWish) -> str | ImageInfo:
         """Build the newest commit of ``runtime`` ahead of need: the build record's id, or the image that is there.
@@ -180,3 +201,16 @@ class ImageService:
             built_at=made.made_at if made else None,
             stale=wanted.stale,
         )
+
+
+def _as_before(known: ImageOnRow, present: ImageInfo) -> EnsuredImage:
+    return EnsuredImage(
+        id=present.id,
+        source=known.source,
+        platform=known.platform,
+        commit=known.commit,
+        build_id=known.build_id,
+        build=known.build,
+        built_at=datetime.fromisoformat(known.built_at) if known.built_at else None,
+        stale=known.stale,
+    )

@@ -1,6 +1,6 @@
 """A workspace: what was asked for, what is on record, and which states may follow which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -92,13 +92,18 @@ class ImageOnRow:
     commit: str | None = None
     build: str | None = None
     build_id: str | None = None
+    platform: str | None = None
     built_at: str | None = None
     stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """A workspace as recorded. ``generation`` counts its provisionings, ``container_id`` is a hint, never the truth."""
+    """A workspace as recorded. ``generation`` counts its provisionings and the wishes for another one.
+
+    ``resolve_anew``: the next one looks for the newest image. ``restarts``: when the server restarted it by itself of
+    late, RFC 3339.
+    """
 
     id: str
     name: str
@@ -111,6 +116,8 @@ class Workspace:
     agent_card: Any
     url: str
     generation: int
+    resolve_anew: bool
+    restarts: Sequence[str]
     image: ImageOnRow | None
     failure: Failure | None
     phases: Mapping[str, Any]

@@ -1,5 +1,6 @@
 """One generation of a workspace on its way: what it reaches is written to the row for as long as it still counts."""
 
+from dataclasses import replace
 from typing import Any
 
 from workspace_server.db import Database, Transaction, WorkspaceStore
@@ -44,7 +45,7 @@ class Attempt:
 
     async def note_build(self, build: str) -> None:
         """The image waits for this build."""
-        await self.note_image(ImageOnRow(source=self._image.source, build=build))
+        await self.note_image(replace(self._image, build=build))
 
     async def note_image(self, image: ImageOnRow) -> None:
         """What is known of the image by now."""

@@ -1,10 +1,10 @@
 """From a claimed workspace to a running container whose agent has called."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -30,7 +30,9 @@ T = TypeVar("T")
 
 _LAST_LINES = 30
 _GRACE_SECONDS = 60.0
+_RESTARTS_AT_ONCE = 4
 _SILENT = "agent_silent"
+_ENDS_THE_WAIT = frozenset({EventType.ONLINE, EventType.REMOVED, EventType.PROVISIONING, EventType.PAUSED})
 _PASSING = frozenset({"engine_unavailable", "database_unavailable"})
 """What is away comes back: a wish that needs it waits."""
 
@@ -62,6 +64,8 @@ class Provisioner:
         self._instance = instance
         self._settings = settings
         self._expose = expose
+        # Many that are restarted together, by a secret of all or a reboot, come one after the other.
+        self._turns = asyncio.Semaphore(_RESTARTS_AT_ONCE)
 
     async def provision(self, workspace: Workspace) -> None:
         """Make the container of a claimed workspace and wait for its agent; a failure is written to the row.
@@ -115,7 +119,10 @@ class Provisioner:
     async def _run(self, attempt: Attempt, made: list[str]) -> None:
         workspace = attempt.workspace
         await attempt.enter(Phase.IMAGE, last_sample_error="")
-        image = await self._images.ensure(workspace.runtime, attempt.note_build)
+        if workspace.resolve_anew or workspace.image is None:
+            image = await self._images.ensure(workspace.runtime, attempt.note_build)
+        else:
+            image = await self._images.ensure_again(workspace.runtime, workspace.image, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
         config = effective_config(workspace, await self._images.template_config(workspace.runtime, image))
@@ -123,6 +130,21 @@ class Provisioner:
         variables = environment(workspace, self._settings.agents_url, secrets)
         check_required(config, variables)
 
+        with self._events.listen() as news:
+            async with self._turns if workspace.generation > 1 else nullcontext():
+                container_id = await self._start(attempt, image, variables, config, made)
+            await self._until_online(attempt, container_id, news)
+
+    async def _start(
+        self,
+        attempt: Attempt,
+        image: EnsuredImage,
+        variables: Mapping[str, str],
+        config: Mapping[str, Any],
+        made: list[str],
+    ) -> str:
+        """From the volumes to a container that runs; its id."""
+        workspace = attempt.workspace
         await attempt.enter(Phase.VOLUMES)
         network = await self._engine.ensure_network(names.NETWORK)
         host_gateway = await self._expose(network)
@@ -142,11 +164,10 @@ class Provisioner:
         )
         container_id = await self._create(spec, config_files(config, token))
 
-        with self._events.listen() as news:
-            await attempt.enter(Phase.START)
-            await self._engine.start(container_id)
-            await self._started(attempt, container_id)
-            await self._until_online(attempt, container_id, news)
+        await attempt.enter(Phase.START)
+        await self._engine.start(container_id)
+        await self._started(attempt, container_id)
+        return container_id
 
     async def _ensure_volumes(self, workspace: Workspace, made: list[str]) -> None:
         """Make the volumes that are missing, and add each to ``made``."""
@@ -204,7 +225,7 @@ class Provisioner:
         row = await self._workspaces.get(workspace.id)
         while row is not None and row.status is WorkspaceStatus.PROVISIONING:
             event = await news.get()
-            if event.workspace_id == workspace.id and event.type in (EventType.ONLINE, EventType.REMOVED):
+            if event.workspace_id == workspace.id and event.type in _ENDS_THE_WAIT:
                 return
 
     async def _still_waits(self, workspace: Workspace) -> bool:
@@ -285,6 +306,7 @@ def _on_row(image: EnsuredImage) -> ImageOnRow:
         commit=image.commit,
         build=image.build,
         build_id=image.build_id,
+        platform=image.platform,
         built_at=image.built_at.isoformat() if image.built_at else None,
         stale=image.stale,
     )

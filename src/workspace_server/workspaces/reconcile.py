@@ -13,13 +13,13 @@ import structlog
 from workspace_server.concurrency import TaskScope, periodic
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.engine import Engine
-from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model import names
 from workspace_server.model.container import ContainerInfo
-from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
+from workspace_server.workspaces.observe import AT_ONCE, Observer
 from workspace_server.workspaces.provision import Provisioner
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,7 @@ _WISHES_SECONDS = 5.0
 _FACTS_SECONDS = 15.0
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
+_RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.HIBERNATING, WorkspaceStatus.HIBERNATED})
 
 
 class Reconciler:
@@ -46,7 +47,6 @@ class Reconciler:
     ) -> None:
         self._database = database
         self._workspaces = workspaces
-        self._events = events
         self._engine = engine
         self._provisioner = provisioner
         self._instance = instance
@@ -55,46 +55,61 @@ class Reconciler:
         self._facts = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._clearing: dict[str, bool] = {}  # of those that are worked on: whether they are purged
+        self._stopping: set[str] = set()
+        self._provisioning: dict[str, int] = {}  # of those that are worked on: their generation
         self._pauses = Pauses()
+        self._observer = Observer(
+            database=database,
+            workspaces=workspaces,
+            events=events,
+            engine=engine,
+            instance=instance,
+            stop=self._begin_stopping,
+            clear=self._begin_clearing_nobodys,
+        )
 
     def wake(self) -> None:
-        """There is a new wish."""
+        """There is a new wish: to run, to rest, or to go."""
         self._wishes.set()
+        self._facts.set()
 
     def start(self) -> None:
         """Begin: fulfil wishes, and look at the facts, until the scope is left."""
         self._scope.start(periodic("wishes", _WISHES_SECONDS, self.fulfil, self._wishes), name="reconcile wishes")
         self._scope.start(periodic("facts", _FACTS_SECONDS, self.observe, self._facts), name="reconcile facts")
+        self._scope.start(self._observer.watch(self._facts.set), name="watch the engine")
 
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
         for workspace_id, purge in await self._workspaces.to_clear():
             if self._clearing.get(workspace_id) != purge:
                 self._begin_clearing(workspace_id, purge=purge)
+        if await self._observer.restart_the_dead() == AT_ONCE:
+            self._wishes.set()  # the others: as soon as these have begun
         for workspace in await self._workspaces.with_status(WorkspaceStatus.PROVISIONING):
-            if workspace.id not in self._working:
+            under_way = self._working.get(workspace.id)
+            if under_way is None:
                 self._work(workspace.id, partial(self._provision, workspace))
+            elif workspace.generation > self._provisioning.get(workspace.id, workspace.generation):
+                self._provisioning[workspace.id] = workspace.generation
+                self._work(workspace.id, partial(self._provision_after, under_way, workspace.id))
 
     async def observe(self) -> None:
-        """Compare the engine's containers with the rows: mark the dead, remove those that belong to no row."""
-        # The rows first: what comes online while the engine answers is not missed in that answer.
-        living = await self._workspaces.with_status(WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED)
-        try:
-            containers = await self._engine.containers(names.installation_labels(self._instance))
-        except (UnavailableError, DeadlineError) as error:
-            log.warning("the engine cannot be observed", error=error.message)
-            return
-        found = {
-            container.labels[names.WORKSPACE_ID]: container for container in containers if _of_workspace(container)
-        }
-        for workspace in living:
-            await self._compare(workspace, found.get(workspace.id))
-        for workspace_id in found.keys() - dict(await self._workspaces.to_clear()).keys():
-            row = await self._workspaces.get(workspace_id)
-            is_nobodys = row is None or row.status is WorkspaceStatus.REMOVED
-            if is_nobodys and workspace_id not in self._working:
-                log.warning("removing a container that belongs to no workspace", workspace=workspace_id)
-                self._work(workspace_id, partial(self._clear, workspace_id, purge=False))
+        """Compare the engine's containers with the rows; what died is wanted again soon."""
+        if await self._observer.observe():
+            self._wishes.set()
+
+    def _begin_stopping(self, workspace_id: str) -> None:
+        """After what is under way on the workspace, which it ends."""
+        if workspace_id not in self._stopping and workspace_id not in self._clearing:
+            self._stopping.add(workspace_id)
+            under_way = self._working.get(workspace_id)
+            self._work(workspace_id, partial(self._stop_after, under_way, workspace_id))
+
+    def _begin_clearing_nobodys(self, workspace_id: str) -> None:
+        if workspace_id not in self._working:
+            log.warning("removing a container that belongs to no workspace", workspace=workspace_id)
+            self._work(workspace_id, partial(self._clear, workspace_id, purge=False))
 
     def _begin_clearing(self, workspace_id: str, *, purge: bool) -> None:
         """After what is under way on the workspace: a provisioning is ended, another clearing is waited for."""
@@ -121,23 +136,51 @@ class Reconciler:
         if self._working.get(workspace_id) is task:
             del self._working[workspace_id]
             self._clearing.pop(workspace_id, None)
+            self._provisioning.pop(workspace_id, None)
+            self._stopping.discard(workspace_id)
 
     async def _provision(self, workspace: Workspace) -> None:
+        self._provisioning[workspace.id] = workspace.generation
         if workspace.generation and await self._provisioner.resume(workspace):
             return
-        if not self._pauses.over(workspace.id):
+        if not self._pauses.over(workspace.id, workspace.generation):
             return
         async with self._database.write(durable=False) as tx:
             claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation)
         if claimed is None:
+            self._wishes.set()  # wanted once more, or not any more, since the row was read
             return
+        self._provisioning[workspace.id] = claimed.generation
         try:
             await self._provisioner.provision(claimed)
         finally:
-            self._pauses.lengthen(workspace.id)
+            self._pauses.lengthen(workspace.id, claimed.generation)
         row = await self._workspaces.get(workspace.id)
         if row is None or row.status is not WorkspaceStatus.PROVISIONING:
             self._pauses.end(workspace.id)
+
+    async def _provision_after(self, under_way: "asyncio.Task[None]", workspace_id: str) -> None:
+        """What was under way is superseded. A build that it waited for goes on, and is joined."""
+        under_way.cancel()
+        await asyncio.wait([under_way])
+        row = await self._workspaces.get(workspace_id)
+        if row is not None and row.status is WorkspaceStatus.PROVISIONING:
+            await self._provision(row)
+
+    async def _stop_after(self, under_way: "asyncio.Task[None] | None", workspace_id: str) -> None:
+        """Remove the container of a workspace that is to rest, unless it is wanted again by now; its files stay."""
+        if under_way is not None:
+            under_way.cancel()
+            await asyncio.wait([under_way])
+        row = await self._workspaces.get(workspace_id)
+        if row is None or row.status not in _RESTING:
+            return
+        for container in await self._engine.containers(names.workspace_labels(self._instance, workspace_id)):
+            await self._engine.remove_container(container.id)
+        if row.status is WorkspaceStatus.HIBERNATING:
+            async with self._database.write() as tx:
+                await self._workspaces.move(tx, workspace_id, WorkspaceStatus.HIBERNATED, leaving=row.status)
+        log.info("workspace stopped", workspace=workspace_id, status=row.status)
 
     async def _clear_after(
         self, under_way: "asyncio.Task[None] | None", workspace_id: str, *, ends_it: bool, purge: bool
@@ -166,24 +209,6 @@ class Reconciler:
             await self._workspaces.mark_cleared(tx, workspace_id)
         log.info("workspace removed", workspace=workspace_id, purged=purge)
 
-    async def _compare(self, workspace: Workspace, container: ContainerInfo | None) -> None:
-        if container is not None and container.running:
-            await self._keep_address(workspace, container)
-            return
-        async with self._database.write() as tx:
-            offline = await self._workspaces.move(
-                tx, workspace.id, WorkspaceStatus.OFFLINE, generation=workspace.generation
-            )
-            if offline is not None:
-                await self._events.record(tx, Event(type=EventType.OFFLINE, workspace_id=workspace.id, payload={}))
-                log.warning("workspace offline: its container does not run", workspace=workspace.id)
-
-    async def _keep_address(self, workspace: Workspace, container: ContainerInfo) -> None:
-        url = f"http://127.0.0.1:{container.agent_port}"
-        if container.agent_port and workspace.url != url:
-            async with self._database.write(durable=False) as tx:
-                await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
-
 
 class Pauses:
     """How long a workspace waits for its next provisioning, twice as long after each that came to no end.
@@ -193,17 +218,18 @@ class Pauses:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._until: dict[str, float] = {}
+        self._until: dict[str, tuple[int, float]] = {}
 
-    def over(self, workspace_id: str) -> bool:
-        """Whether the next try may begin."""
-        return asyncio.get_running_loop().time() >= self._until.get(workspace_id, 0.0)
+    def over(self, workspace_id: str, generation: int) -> bool:
+        """Whether the try after this generation may begin. A generation that was wanted since has no pause."""
+        paused, until = self._until.get(workspace_id, (generation, 0.0))
+        return paused != generation or asyncio.get_running_loop().time() >= until
 
-    def lengthen(self, workspace_id: str) -> None:
-        """One more try ended."""
+    def lengthen(self, workspace_id: str, generation: int) -> None:
+        """One more try ended: that of this generation."""
         seconds = self._seconds.get(workspace_id, _FIRST_PAUSE)
         self._seconds[workspace_id] = min(seconds * 2, _LONGEST_PAUSE)
-        self._until[workspace_id] = asyncio.get_running_loop().time() + seconds
+        self._until[workspace_id] = generation, asyncio.get_running_loop().time() + seconds
 
     def end(self, workspace_id: str) -> None:
         """There is nothing to try any more."""

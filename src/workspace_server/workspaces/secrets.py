@@ -50,6 +50,10 @@ class SecretService:
         replaced = {secret.key for secret in own}
         return [*own, *(each for each in await self._store.infos(None) if each.key not in replaced)]
 
+    async def told_of(self, key: str) -> list[str]:
+        """The workspaces that a secret of all reaches: those that do not replace it."""
+        return await self._store.without_own(key)
+
     async def reseal(self) -> int:
         """Seal every secret anew, with the newest key; how many there are. All, or with an error none.
 

@@ -1,0 +1,130 @@
+"""Restart, pause and resume, hibernate and wake: each writes the wish, and wakes the reconciler."""
+
+from collections.abc import Callable, Iterable
+
+from workspace_server.db import Database, Transaction, WorkspaceStore
+from workspace_server.errors import ConflictError, NotFoundError
+from workspace_server.events import EventLog
+from workspace_server.model.event import Event, EventType
+from workspace_server.model.workspace import Workspace, WorkspaceStatus
+
+_S = WorkspaceStatus
+
+_BY_A_PERSON = frozenset(_S) - {_S.REMOVED}
+_WITH_NEW_SECRETS = frozenset({_S.PROVISIONING, _S.ONLINE, _S.DEGRADED, _S.OFFLINE, _S.FAILED})
+_PAUSABLE = frozenset(_S) - {_S.REMOVED, _S.PAUSED}
+_HIBERNATABLE = frozenset({_S.ONLINE, _S.DEGRADED})
+
+
+class Lifecycle:
+    """What people, and the server itself, want of workspaces that are there."""
+
+    def __init__(
+        self, *, database: Database, workspaces: WorkspaceStore, events: EventLog, wake: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._workspaces = workspaces
+        self._events = events
+        self._wake = wake
+
+    async def restart(self, workspace_id: str) -> None:
+        """Provision it again, with the newest image. Raises NotFoundError, ConflictError below a paused workspace."""
+        async with self._database.write() as tx:
+            await self._check_above(await self._present(workspace_id))
+            await self._want(tx, workspace_id, anew=True, leaving=_BY_A_PERSON)
+        self._wake()
+
+    async def restart_with_secrets(self, workspace_ids: Iterable[str]) -> None:
+        """Provision those that run, or should, with the image they have: their secrets changed."""
+        async with self._database.write() as tx:
+            for workspace_id in workspace_ids:
+                await self._want(tx, workspace_id, anew=False, leaving=_WITH_NEW_SECRETS)
+        self._wake()
+
+    async def pause(self, workspace_id: str) -> int:
+        """Stop it and all below it; their files stay. How many were not paused yet. Raises NotFoundError."""
+        async with self._database.write() as tx:
+            family = await self._workspaces.family(workspace_id)
+            if not family or family[0].status not in _PAUSABLE:
+                raise NotFoundError("workspace not found or already paused", code="not_pausable")
+            paused = [row for row in family if await self._stop(tx, row, _S.PAUSED)]
+            for row in paused:
+                payload = {"name": row.name}
+                await self._events.record(tx, Event(type=EventType.PAUSED, workspace_id=row.id, payload=payload))
+        self._wake()
+        return len(paused)
+
+    async def resume(self, workspace_id: str) -> int:
+        """Provision it and all paused ones below it, with the images they had. Raises NotFoundError, ConflictError."""
+        async with self._database.write() as tx:
+            family = await self._workspaces.family(workspace_id)
+            if not family or family[0].status is not _S.PAUSED:
+                raise NotFoundError("workspace not found or not paused", code="not_paused")
+            await self._check_above(family[0])
+            paused = [row.id for row in family if row.status is _S.PAUSED]
+            for each in paused:
+                await self._want(tx, each, anew=False, leaving=frozenset({_S.PAUSED}))
+        self._wake()
+        return len(paused)
+
+    async def hibernate(self, workspace_id: str, *, force: bool) -> None:
+        """Stop it until a message comes. Raises NotFoundError, and TasksError while it works and is not forced."""
+        async with self._database.write() as tx:
+            row = await self._workspaces.get(workspace_id)
+            if row is None or row.status not in _HIBERNATABLE:
+                words = "workspace not found or not in a hibernatable state (must be online or degraded)"
+                raise NotFoundError(words, code="not_hibernatable")
+            if row.active_tasks and not force:
+                raise TasksError(row.active_tasks)
+            await self._stop(tx, row, _S.HIBERNATING)
+            payload = {"name": row.name, "tier": row.tier}
+            await self._events.record(tx, Event(type=EventType.HIBERNATED, workspace_id=row.id, payload=payload))
+        self._wake()
+
+    async def awake(self, workspace_id: str) -> None:
+        """Provision one that hibernates, with the image it had; nothing for any other."""
+        async with self._database.write() as tx:
+            woken = await self._want(tx, workspace_id, anew=False, leaving=frozenset({_S.HIBERNATED}))
+        if woken is not None:
+            self._wake()
+
+    async def _present(self, workspace_id: str) -> Workspace:
+        row = await self._workspaces.get(workspace_id)
+        if row is None or row.status is _S.REMOVED:
+            raise NotFoundError("workspace not found", code="workspace_not_found")
+        return row
+
+    async def _check_above(self, row: Workspace) -> None:
+        above = row.parent_id and await self._workspaces.get(row.parent_id)
+        while above:
+            if above.status is _S.PAUSED:
+                raise ConflictError(
+                    f'parent workspace "{above.name}" is paused — resume it first',
+                    code="parent_paused",
+                    hint=f"POST /workspaces/{above.id}/resume",
+                )
+            above = above.parent_id and await self._workspaces.get(above.parent_id)
+
+    async def _want(
+        self, tx: Transaction, workspace_id: str, *, anew: bool, leaving: frozenset[WorkspaceStatus]
+    ) -> Workspace | None:
+        row = await self._workspaces.want(tx, workspace_id, anew=anew, leaving=leaving, restarts=[])
+        if row is not None:
+            payload = {"name": row.name, "tier": row.tier, "runtime": row.runtime}
+            await self._events.record(tx, Event(type=EventType.PROVISIONING, workspace_id=row.id, payload=payload))
+        return row
+
+    async def _stop(self, tx: Transaction, row: Workspace, target: WorkspaceStatus) -> bool:
+        return await self._workspaces.move(tx, row.id, target, url="", current_task="", active_tasks=0) is not None
+
+
+class TasksError(ConflictError):
+    """A workspace was to hibernate while its agent works."""
+
+    def __init__(self, active_tasks: int) -> None:
+        super().__init__(
+            "workspace has active tasks; use ?force=true to terminate them",
+            code="active_tasks",
+            hint="wait for them, or repeat with ?force=true",
+        )
+        self.active_tasks = active_tasks

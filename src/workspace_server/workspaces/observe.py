@@ -1,0 +1,168 @@
+"""The facts: which containers are there, compared with the rows, and what follows for those that died.
+
+Only the engine's word that a container ended, or is not there, is death; an engine that does not answer proves nothing.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from workspace_server.db import Database, WorkspaceStore
+from workspace_server.engine import Engine
+from workspace_server.engine.events import EventAction
+from workspace_server.errors import DeadlineError, TemplateError, UnavailableError, WorkspaceServerError
+from workspace_server.events import EventLog
+from workspace_server.model import names
+from workspace_server.model.container import ContainerInfo
+from workspace_server.model.event import Event, EventType
+from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
+from workspace_server.workspaces import restarts
+
+log = structlog.get_logger(__name__)
+
+_S = WorkspaceStatus
+
+SILENCE = timedelta(seconds=180)
+AT_ONCE = 4
+"""So many are started again in one round: many that died together come back one after the other."""
+_LAST_LINES = 30
+_DEATHS = frozenset({EventAction.CONNECTED, EventAction.DIE, EventAction.OOM, EventAction.DESTROY})
+
+
+class Observer:
+    """Compares the engine's containers with the rows. ``stop`` and ``clear`` begin the work that a difference asks for.
+
+    ``stop``: of a workspace that is to rest, ``clear``: of one that is nobody's.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        workspaces: WorkspaceStore,
+        events: EventLog,
+        engine: Engine,
+        instance: str,
+        stop: Callable[[str], None],
+        clear: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._workspaces = workspaces
+        self._events = events
+        self._engine = engine
+        self._instance = instance
+        self._stop = stop
+        self._clear = clear
+        self._began = datetime.now(UTC)  # nobody could call before
+
+    async def watch(self, notice: Callable[[], None]) -> None:
+        """Call ``notice`` when a container of this installation dies, and whenever something may have been missed."""
+        async for event in self._engine.events(labels=names.installation_labels(self._instance)):
+            if event.action in _DEATHS:
+                notice()
+
+    async def observe(self) -> bool:
+        """Compare once: mark the dead, stop what is to rest, clear what is nobody's. Whether any was marked."""
+        # The rows first: what comes online while the engine answers is not missed in that answer.
+        living = await self._workspaces.with_status(_S.ONLINE, _S.DEGRADED)
+        resting = await self._workspaces.with_status(_S.PAUSED, _S.HIBERNATING, _S.HIBERNATED)
+        try:
+            containers = await self._engine.containers(names.installation_labels(self._instance))
+        except (UnavailableError, DeadlineError) as error:
+            log.warning("the engine cannot be observed", error=error.message)
+            return False
+        found = {
+            container.labels[names.WORKSPACE_ID]: container
+            for container in containers
+            if names.WORKSPACE_ID in container.labels
+        }
+        marked = [await self._compare(workspace, found.get(workspace.id)) for workspace in living]
+        for workspace in resting:
+            if workspace.id in found or workspace.status is _S.HIBERNATING:
+                self._stop(workspace.id)
+        await self._clear_nobodys(found)
+        return any(marked)
+
+    async def _clear_nobodys(self, found: dict[str, ContainerInfo]) -> None:
+        for workspace_id in found.keys() - dict(await self._workspaces.to_clear()).keys():
+            row = await self._workspaces.get(workspace_id)
+            if row is None or row.status is _S.REMOVED:
+                self._clear(workspace_id)
+
+    async def _compare(self, workspace: Workspace, container: ContainerInfo | None) -> bool:
+        """Whether the workspace was marked offline."""
+        if container is None or not container.running:
+            return await self._mark_offline(workspace, "its container does not run")
+        last = max(workspace.last_heartbeat_at or self._began, self._began)
+        if datetime.now(UTC) - last > SILENCE:
+            return await self._mark_offline(workspace, "its agent is silent")
+        url = f"http://127.0.0.1:{container.agent_port}"
+        if container.agent_port and workspace.url != url:
+            async with self._database.write(durable=False) as tx:
+                await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
+        return False
+
+    async def _mark_offline(self, workspace: Workspace, why: str) -> bool:
+        async with self._database.write() as tx:
+            offline = await self._workspaces.move(tx, workspace.id, _S.OFFLINE, generation=workspace.generation)
+            if offline is not None:
+                await self._events.record(tx, Event(type=EventType.OFFLINE, workspace_id=workspace.id, payload={}))
+                log.warning("workspace offline", workspace=workspace.id, reason=why)
+        return offline is not None
+
+    async def restart_the_dead(self) -> int:
+        """Want those again that died, as far as their time has come; how many."""
+        begun = 0
+        for workspace in await self._workspaces.with_status(_S.OFFLINE):
+            now = datetime.now(UTC)
+            due = restarts.due_at(workspace.restarts, workspace.updated_at, now)
+            if due is None:
+                await self._give_up(workspace)
+            elif due <= now and begun < AT_ONCE and not await self._is_below_a_paused_one(workspace):
+                await self._want_again(workspace, [*restarts.recent(workspace.restarts, now), now.isoformat()])
+                begun += 1
+        return begun
+
+    async def _want_again(self, workspace: Workspace, moments: list[str]) -> None:
+        async with self._database.write() as tx:
+            row = await self._workspaces.want(
+                tx, workspace.id, anew=False, leaving=frozenset({_S.OFFLINE}), restarts=moments
+            )
+            if row is not None:
+                payload = {"name": row.name, "tier": row.tier, "runtime": row.runtime}
+                await self._events.record(tx, Event(type=EventType.PROVISIONING, workspace_id=row.id, payload=payload))
+                log.info("restarting a workspace", workspace=row.id, restarts=len(moments))
+
+    async def _is_below_a_paused_one(self, workspace: Workspace) -> bool:
+        above = workspace.parent_id and await self._workspaces.get(workspace.parent_id)
+        while above:
+            if above.status is _S.PAUSED:
+                return True
+            above = above.parent_id and await self._workspaces.get(above.parent_id)
+        return False
+
+    async def _give_up(self, workspace: Workspace) -> None:
+        """It died too often: it stays down, and says with which last words."""
+        error = TemplateError(
+            f"the container ended {restarts.LIMIT} times within {restarts.WINDOW.seconds // 60} minutes and is not"
+            f" started again\n{await self._last_lines(workspace)}",
+            code="crash_loop",
+            hint="correct what the last lines complain of, then restart the workspace",
+        )
+        failure = Failure(code=error.code, message=error.message, hint=error.hint)
+        async with self._database.write() as tx:
+            failed = await self._workspaces.move(
+                tx, workspace.id, _S.FAILED, leaving=_S.OFFLINE, failure=failure, last_sample_error=str(error)
+            )
+            if failed is not None:
+                event = Event(type=EventType.PROVISION_FAILED, workspace_id=workspace.id, payload=error.as_dict())
+                await self._events.record(tx, event)
+                log.warning("workspace given up", workspace=workspace.id, code=error.code, error=error.message)
+
+    async def _last_lines(self, workspace: Workspace) -> str:
+        try:
+            lines = await self._engine.logs_tail(names.container_name(workspace.id), _LAST_LINES)
+            return lines.strip() or "(it wrote nothing)"
+        except WorkspaceServerError:
+            return "(its log could not be read)"
