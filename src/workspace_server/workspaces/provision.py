@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _LAST_LINES = 30
 _GRACE_SECONDS = 60.0
-_SILENT = "agent_silent"
+_SILENT: Final = "agent_silent"
 _PASSING = frozenset({"engine_unavailable", "database_unavailable"})
 """What is away comes back: a wish that needs it waits."""
 
