@@ -32,6 +32,8 @@ FOREIGN = (aiodocker.DockerError, aiohttp.ClientError, OSError, json.JSONDecodeE
 
 ENGINE_UNAVAILABLE: Final = "engine_unavailable"
 
+HOW_TO_START = "start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST"
+
 NO_CONNECTION = 900  # aiodocker's own number for "could not connect"
 _ANSWER_LIMIT = 400
 
@@ -81,7 +83,7 @@ def engine_unavailable(address: EngineAddress, number: int | None = None) -> Una
     return UnavailableError(
         f"the container engine at {address.url} does not answer",
         code=ENGINE_UNAVAILABLE,
-        hint="start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST",
+        hint=HOW_TO_START,
     )
 
 

@@ -103,7 +103,8 @@ class Provisioner:
         except UnavailableError as error:
             if error.code not in _PASSING:
                 raise
-            log.warning("provisioning waits", workspace=attempt.workspace.id, code=error.code, error=error.message)
+            words = {"code": error.code, "error": error.message, "hint": error.hint}
+            log.warning("provisioning waits", workspace=attempt.workspace.id, **words)
             await attempt.wait_for_better_times(error)
 
     def _attempt(self, workspace: Workspace) -> Attempt:
@@ -126,7 +127,7 @@ class Provisioner:
             token = await self._tokens.rotate(tx, workspace.id)
 
         await attempt.enter(Phase.CONTAINER)
-        files = config_files(workspace, template_config, token)
+        files = config_files(attempt.workspace, template_config, token)
         container_id = await self._create(workspace, image, host_gateway, files)
 
         with self._events.listen() as news:
@@ -228,9 +229,8 @@ class Provisioner:
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError, made: list[str]) -> None:
         """Undo what this attempt made, by label, and say why it failed."""
         workspace = attempt.workspace
-        log.warning(
-            "provisioning failed", workspace=workspace.id, code=error.code, error=error.message, hint=error.hint
-        )
+        words = {"code": error.code, "error": error.message, "hint": error.hint}
+        log.warning("provisioning failed", workspace=workspace.id, runtime=workspace.runtime, **words)
         if error.code != _SILENT:
             await self._undo(workspace, made)
         await attempt.fail(error)
