@@ -121,6 +121,7 @@ async def test_the_files_do_not_come_in(site: FailingSite) -> None:
         ("leaving", symlink_dockerfile(), "has a Dockerfile that is not a regular file inside it"),
         ("folder", folder_dockerfile(), "has a Dockerfile that is not a regular file inside it"),
     ],
+    ids=["none", "link", "folder"],
 )
 async def test_the_template_has_no_dockerfile(site: FailingSite, runtime: str, files: Files, what: str) -> None:
     repository = await site.template(runtime, files)

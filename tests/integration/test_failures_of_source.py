@@ -154,6 +154,7 @@ async def look_at_the_buildable_one(site: FailingSite) -> None:
         ("plain", "https://127.0.0.1:{hosts.elsewhere.port}", "the connection failed: no common TLS"),
         ("distrusted", "https://127.0.0.1:{hosts.distrusted}", "the connection failed: its certificate is not trusted"),
     ],
+    ids=["dns", "refused", "no-tls", "certificate"],
 )
 async def test_no_connection_to_the_host(
     site: FailingSite, hosts: Hosts, runtime: str, origin: str, cause: str
@@ -241,6 +242,7 @@ async def test_the_token_is_refused(site: FailingSite, status: Literal["401", "4
 @pytest.mark.parametrize(
     ("runtime", "files", "wanted"),
     [("empty", None, "a commit at HEAD"), ("unborn", tiny_template(), "the ref v9")],
+    ids=["empty", "ref"],
 )
 async def test_the_ref_is_not_there(site: FailingSite, runtime: str, files: Files | None, wanted: str) -> None:
     repository = await site.git.create_template(runtime, files)
