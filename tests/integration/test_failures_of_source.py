@@ -173,6 +173,7 @@ async def test_no_connection_to_the_host_in_time(site: FailingSite, hosts: Hosts
     origin = f"http://127.0.0.1:{hosts.unanswered}"
     error = unreachable("unanswered", origin, f"{origin}/owner/template", "no connection came about in time")
     assert await site.failed(waiting) == error
+    site.nothing_was_pulled()
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -281,3 +282,4 @@ async def test_a_runtime_that_was_dropped_fails_the_workspace_that_wants_it(site
     site.server.environment["MOLECULE_EXTRA_RUNTIMES"] = ",".join(name for name in RUNTIMES if name != "dropped")
     await site.server.restart()
     assert await site.failed(workspace) == unknown(site, "dropped")
+    site.nothing_was_pulled()
