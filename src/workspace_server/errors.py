@@ -20,6 +20,8 @@ cause; it is stable and documented. A message never holds a secret or a raw text
 
 from typing import ClassVar
 
+from workspace_server.error_codes import ErrorCode
+
 
 class WorkspaceServerError(Exception):
     """Base of the tree: what happened (``message``), under which stable name (``code``), what to do (``hint``)."""
@@ -27,7 +29,7 @@ class WorkspaceServerError(Exception):
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -47,7 +49,7 @@ class InvalidRequestError(WorkspaceServerError):
 
     status = 400
 
-    def __init__(self, message: str, *, code: str = "invalid_request", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "invalid_request", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
@@ -56,7 +58,7 @@ class NotFoundError(WorkspaceServerError):
 
     status = 404
 
-    def __init__(self, message: str, *, code: str = "not_found", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "not_found", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
@@ -65,7 +67,7 @@ class ConflictError(WorkspaceServerError):
 
     status = 409
 
-    def __init__(self, message: str, *, code: str = "conflict", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "conflict", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
@@ -74,7 +76,7 @@ class AuthError(WorkspaceServerError):
 
     status = 401
 
-    def __init__(self, message: str, *, code: str = "unauthenticated", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "unauthenticated", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
@@ -83,14 +85,14 @@ class ForbiddenError(AuthError):
 
     status = 403
 
-    def __init__(self, message: str, *, code: str = "forbidden", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "forbidden", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
 class SettingsError(WorkspaceServerError):
     """A setting is wrong: the message names the variable and its value, the hint shows a valid one."""
 
-    def __init__(self, message: str, *, code: str = "invalid_setting", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "invalid_setting", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
 
 
@@ -119,5 +121,5 @@ class DeadlineError(WorkspaceServerError):
     status = 504
     retryable = True
 
-    def __init__(self, message: str, *, code: str = "deadline_exceeded", hint: str = "") -> None:
+    def __init__(self, message: str, *, code: ErrorCode = "deadline_exceeded", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)

@@ -131,3 +131,23 @@ async def test_a_dependency_that_is_away_is_503_and_says_when_to_try_again(app: 
         "code": "agent_unavailable",
         "hint": f"GET /workspaces/{identity}/provisioning says how far it is",
     }
+
+
+async def test_what_cannot_be_served_is_in_the_log_in_the_words_of_the_answer(app: InProcess) -> None:
+    path = f"/workspaces/{await workspace(app)}/a2a"
+    response = await app.call("POST", path, json={"method": "message/send"})
+    assert [line for line in app.logs if line.get("path") == path] == [
+        {
+            "event": "request cannot be served",
+            "log_level": "warning",
+            "method": "POST",
+            "path": path,
+            **response.json(),
+        }
+    ]
+
+
+async def test_what_the_caller_did_wrong_is_not_in_the_log(app: InProcess) -> None:
+    response = await app.call("GET", "/workspaces/no-uuid")
+    assert response.status_code == 400
+    assert [line for line in app.logs if line.get("path") == "/workspaces/no-uuid"] == []

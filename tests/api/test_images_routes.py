@@ -15,6 +15,7 @@ from support.git_server import GitServer, git_server
 from support.rows import build
 from support.server import InProcess, Json, eventually, in_process
 from support.templates import calling_template, tiny_template
+from workspace_server.images import ImageService
 from workspace_server.model.build import BuildState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,6 +36,27 @@ async def test_a_build_that_ended_cannot_be_cancelled(app: InProcess) -> None:
     app.services.builds.close(record, BuildState.SUCCEEDED)
     response = await app.call("DELETE", f"/images/builds/{record}")
     assert (response.status_code, response.json()["code"]) == (409, "build_ended")
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "who"),
+    [
+        ({}, {}, "the owner"),
+        ({"ADMIN_TOKEN": "s3cret"}, {"Authorization": "Bearer s3cret"}, "the administrator"),
+    ],
+)
+async def test_a_cancel_says_who_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], headers: dict[str, str], who: str
+) -> None:
+    told = []
+
+    async def cancel(service: ImageService, record_id: str, who: str) -> None:
+        told.append((record_id, who))
+
+    monkeypatch.setattr(ImageService, "cancel_build", cancel)
+    async with in_process(tmp_path, **settings) as app:
+        response = await app.call("DELETE", "/images/builds/01ARZ3NDEKTSV4RRFFQ69G5FAV", headers=headers)
+    assert (response.status_code, told) == (200, [("01ARZ3NDEKTSV4RRFFQ69G5FAV", who)])
 
 
 async def test_an_unknown_runtime_is_not_built(app: InProcess) -> None:

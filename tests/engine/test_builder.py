@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from support.build_host import build_host
 from support.engine_proxy import EngineProxy
 from workspace_server.engine import Engine, EngineAddress, ImageBuilder
 from workspace_server.engine.builder import command
-from workspace_server.engine.programs import BuildTool, survey
+from workspace_server.engine.programs import BuildTool, docker_missing, survey
 from workspace_server.errors import DeadlineError, UnavailableError
 from workspace_server.model.build import BuilderKind, BuildFault, BuildRequest
 
@@ -254,7 +255,24 @@ async def test_without_a_command_line_that_is_said(address: EngineAddress, tmp_p
     with pytest.raises(UnavailableError) as caught:
         await ImageBuilder.choose({"PATH": str(tmp_path), "HOME": str(tmp_path)}, address, tmp_path)
 
-    assert caught.value.code == "tool_missing"
+    assert caught.value.as_dict() == docker_missing().as_dict()
+
+
+@pytest.mark.engine
+async def test_a_command_line_that_was_removed_meanwhile_is_said_to_be_missing(
+    address: EngineAddress, tmp_path: Path, labels: Mapping[str, str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    link = tmp_path / "bin" / "docker"
+    link.symlink_to(shutil.which("docker") or "")
+    environment = {"PATH": str(link.parent), "HOME": str(tmp_path)}
+    chosen = await ImageBuilder.choose(environment, address, tmp_path / "state")
+    chosen._tool = replace(chosen._tool, program=link)
+    link.unlink()
+
+    with pytest.raises(UnavailableError) as caught:
+        await Build(chosen, tmp_path / "tree", labels).run("FROM scratch\n")
+    assert caught.value.as_dict() == docker_missing().as_dict()
 
 
 async def test_without_an_engine_that_is_said(tmp_path: Path) -> None:

@@ -63,8 +63,15 @@ def test_the_best_builder_that_reaches_the_engine_is_chosen(survey: Survey, desc
 
 
 def test_without_any_command_line_its_installation_is_explained() -> None:
-    with pytest.raises(UnavailableError, match=r"no docker command line was found\nhint: install"):
+    with pytest.raises(UnavailableError) as caught:
         best(found([]))
+
+    assert caught.value.as_dict() == {
+        "error": "docker's command line is not installed, and it builds the images",
+        "code": "tool_missing",
+        "hint": "install it: apt-get install docker.io (Debian, Ubuntu), dnf install docker-cli (Fedora), apk add"
+        " docker-cli (Alpine), brew install docker (macOS)",
+    }
 
 
 def test_a_command_line_that_is_too_old_for_the_engine_is_named() -> None:

@@ -55,6 +55,12 @@ def test_a_base_image_is_named_with_the_registrys_answer(builder: str) -> None:
     assert failure.detail.endswith("no such host")
 
 
+@pytest.mark.parametrize("builder", DECODERS)
+@pytest.mark.parametrize("name", ["no-space-in-run", "no-space-in-context"])
+def test_a_full_disk_is_told_in_the_line_that_names_the_place(builder: str, name: str) -> None:
+    assert "no space left on device" in judged(builder, sample(builder, name)).detail.lower()
+
+
 @pytest.mark.parametrize("builder", BUILDKITS)
 def test_the_image_of_a_dockerfiles_syntax_is_a_base_image_too(builder: str) -> None:
     failure = judged(builder, sample(builder, "missing-frontend"))

@@ -45,7 +45,7 @@ async def test_a_build_that_takes_too_long_says_what_it_was_at(server_of: Server
     with pytest.raises(DeadlineError) as caught:
         await built(server, wanted)
 
-    assert (caught.value.code, "not built within 0 s; it was at: fetch" in caught.value.message) == (
+    assert (caught.value.code, "was not built within 0 s; it was at: fetch" in caught.value.message) == (
         "build_timeout",
         True,
     )
@@ -107,7 +107,13 @@ async def test_a_log_that_cannot_be_written_ends_the_build(
     with pytest.raises(UnavailableError) as caught:
         await built(server, wanted)
 
-    assert (caught.value.code, the_record(server).state) == ("no_space", BuildState.FAILED)
+    record = the_record(server)
+    assert record.state is BuildState.FAILED
+    assert caught.value.as_dict() == {
+        "error": f"no space left on the disk of the build cache {server.book.log_path(record.id)}",
+        "code": "no_space",
+        "hint": "make room with: workspace-server images prune; or move the cache with MOLECULE_LOCAL_BUILD_CACHE",
+    }
 
 
 def test_a_step_is_known_by_its_number_and_name(server: Server, wanted: BuildIdentity) -> None:

@@ -27,6 +27,7 @@ from .making import identity, made_image
 pytestmark = pytest.mark.engine
 
 SECONDS = 5
+WHO = "the owner"
 FORCED, ORDINARY = BuildWish(force=True), BuildWish()
 
 
@@ -43,7 +44,7 @@ class Held:
 
     async def cancel(self) -> BuildRecord:
         async with asyncio.timeout(SECONDS):
-            await self.service.cancel_build(self.record)
+            await self.service.cancel_build(self.record, WHO)
         return self.server.book.get(self.record)
 
     async def errors(self) -> list[BaseException | EnsuredImage]:
@@ -117,7 +118,7 @@ async def test_a_cancelled_build_is_recorded_with_the_step_it_was_at(held: Held)
         None,
     )
     assert record.error is not None
-    assert "was cancelled; it was at: step 2 of 2, RUN python3" in record.error["error"]
+    assert " was not built: the owner cancelled it; it was at: step 2 of 2, RUN python3" in record.error["error"]
 
 
 async def test_everybody_who_waits_for_a_cancelled_build_is_told(held: Held) -> None:
@@ -140,7 +141,7 @@ async def test_a_build_that_was_cancelled_cannot_be_cancelled_again(held: Held) 
     await held.cancel()
 
     with pytest.raises(ConflictError) as caught:
-        await held.service.cancel_build(held.record)
+        await held.service.cancel_build(held.record, WHO)
     assert caught.value.code == "build_ended"
 
 
@@ -157,9 +158,9 @@ async def test_a_build_that_waits_for_a_place_can_be_cancelled(
     second = await service.begin_build(template.runtime, ORDINARY)
     assert isinstance(first, str)
     assert isinstance(second, str)
-    await service.cancel_build(second)
+    await service.cancel_build(second, WHO)
     states = [server.book.get(build).state for build in (first, second)]
-    await service.cancel_build(first)
+    await service.cancel_build(first, WHO)
 
     assert states == [BuildState.RUNNING, BuildState.CANCELLED]
 
@@ -170,19 +171,19 @@ async def test_an_ended_build_cannot_be_cancelled(
     ended = await begun(server, service, service._runtimes.names[0])
 
     with pytest.raises(ConflictError) as caught:
-        await service.cancel_build(ended.id)
+        await service.cancel_build(ended.id, WHO)
     assert (caught.value.code, server.book.get(ended.id).state) == ("build_ended", BuildState.SUCCEEDED)
 
 
 async def test_an_unknown_build_cannot_be_cancelled(service: ImageService) -> None:
     with pytest.raises(NotFoundError) as caught:
-        await service.cancel_build("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        await service.cancel_build("01ARZ3NDEKTSV4RRFFQ69G5FAV", WHO)
     assert caught.value.code == "unknown_build"
 
 
 async def test_a_build_of_another_server_cannot_be_cancelled_here(held: Held, server_of: ServerOf) -> None:
     with pytest.raises(ConflictError):
-        await server_of().builds.cancel(held.record)
+        await server_of().builds.cancel(held.record, WHO)
 
     assert held.server.book.get(held.record).state is BuildState.RUNNING
 

@@ -158,17 +158,42 @@ def test_a_cache_that_cannot_be_written_is_a_fault_with_a_name(
     assert (caught.value.code, str(cache) in caught.value.message) == ("no_space", True)
 
 
-@pytest.mark.parametrize("method", ["open", "close"])
-def test_a_record_that_could_not_be_written_is_not_kept_in_memory(
-    book: BuildBook, monkeypatch: pytest.MonkeyPatch, method: str
+def test_a_record_that_could_not_be_begun_is_not_kept_in_memory(
+    book: BuildBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        record = opened(book) if method == "close" else None
         broken.setattr("workspace_server.images.records.write_private", full)
         with pytest.raises(UnavailableError):
-            opened(book) if record is None else book.close(record.id, BuildState.SUCCEEDED)
+            opened(book)
 
     assert book._active == {}
+
+
+def test_a_build_has_ended_though_that_could_not_be_written_down(
+    book: BuildBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = opened(book)
+    with monkeypatch.context() as broken:
+        broken.setattr("workspace_server.images.records.write_private", full)
+        with pytest.raises(UnavailableError):
+            book.close(record.id, BuildState.FAILED)
+
+    assert [each.state for each in (book.get(record.id), *book.newest())] == [BuildState.FAILED] * 2
+
+
+def test_a_build_whose_end_could_not_be_written_down_can_be_forgotten(
+    book: BuildBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = opened(book)
+    with monkeypatch.context() as broken:
+        broken.setattr("workspace_server.images.records.write_private", full)
+        with pytest.raises(UnavailableError):
+            book.close(record.id, BuildState.FAILED)
+    book.remove(record.id)
+
+    assert book.newest() == []
+    with pytest.raises(NotFoundError):
+        book.get(record.id)
 
 
 def full(file: Path, text: str) -> None:

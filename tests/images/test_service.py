@@ -140,7 +140,11 @@ async def test_a_template_that_moves_at_every_fetch_is_given_up_after_the_third(
     with pytest.raises(SourceError) as caught:
         await ensured(service, template.runtime)
 
-    assert ("moved 3 times during its fetch" in caught.value.message, len(server.book.newest())) == (True, 3)
+    assert (caught.value.code, len(server.book.newest())) == ("commit_moved", 3)
+    assert caught.value.message == (
+        f"local-build mode: the template of {template.runtime}, {template.url}, moved 3 times during its fetch, and its"
+        " host hands out no older commits"
+    )
 
 
 async def test_a_runtime_that_is_not_in_the_table_is_refused_before_any_network(

@@ -2,13 +2,15 @@
 
 import pytest
 
-from workspace_server.errors import DeadlineError, SourceError, TemplateError, UnavailableError
-from workspace_server.images.words import build_error, no_space, too_long
+from workspace_server.engine.faults import HOW_TO_START
+from workspace_server.errors import ConflictError, DeadlineError, SourceError, TemplateError, UnavailableError
+from workspace_server.images.words import build_cancelled, build_error, too_long
 from workspace_server.model.build import BuildFailure, BuildFault, BuildStep
 
 from .making import COMMIT, URL, identity, template
 
 LOG = "/images/builds/01J/log"
+ENGINE = "unix:///run/e.sock"
 OF = f"local-build mode: the image of hermes ({URL} at {COMMIT[:12]})"
 STEP = BuildStep(n=3, of=7, name="RUN pip install x", seconds=1.0, failed=True)
 
@@ -34,8 +36,14 @@ WORDS = {
     BuildFault.NO_SPACE: (
         UnavailableError,
         "no_space",
-        f"{OF} cannot be built: the container engine's disk is full",
-        "make room: docker system prune, docker builder prune",
+        (
+            f"{OF} cannot be built: no space left where the container engine builds: step 3 of 7, RUN pip install x:"
+            " what the builder said"
+        ),
+        (
+            "make room there: docker system df shows what takes it, workspace-server images prune and docker builder"
+            f" prune free it; log: GET {LOG}"
+        ),
     ),
     BuildFault.PLATFORM: (
         SourceError,
@@ -46,13 +54,14 @@ WORDS = {
     BuildFault.ENGINE: (
         UnavailableError,
         "engine_unavailable",
-        f"{OF} was not built: the container engine went away: what the builder said",
-        f"start the container engine; log: GET {LOG}",
+        f"{OF} was not built: the container engine at {ENGINE} did not finish it: what the builder said",
+        f"{HOW_TO_START}; log: GET {LOG}",
     ),
 }
 MORE = {
     BuildFault.STEP: {"step": STEP, "exit_code": 23},
     BuildFault.BASE_IMAGE: {"base_image": "python:3.11-slim"},
+    BuildFault.NO_SPACE: {"step": STEP, "exit_code": 1},
 }
 
 
@@ -62,19 +71,19 @@ def test_every_fault_has_words() -> None:
 
 @pytest.mark.parametrize("fault", BuildFault)
 def test_a_fault_says_what_happened_whose_fault_it_is_and_what_to_do(fault: BuildFault) -> None:
-    error = build_error(failure(fault, **MORE.get(fault, {})), identity(template()), LOG)
+    error = build_error(failure(fault, **MORE.get(fault, {})), identity(template()), LOG, ENGINE)
 
     assert (type(error), error.code, error.message, error.hint) == WORDS[fault]
 
 
 def test_a_step_without_an_exit_code_says_what_the_builder_said() -> None:
-    error = build_error(failure(BuildFault.STEP, step=STEP, tail=()), identity(template()), LOG)
+    error = build_error(failure(BuildFault.STEP, step=STEP, tail=()), identity(template()), LOG, ENGINE)
 
     assert error.message == f"{OF} failed to build: step 3 of 7, RUN pip install x: what the builder said"
 
 
 def test_a_dockerfile_that_was_refused_before_its_first_step_says_why() -> None:
-    error = build_error(failure(BuildFault.STEP, tail=()), identity(template()), LOG)
+    error = build_error(failure(BuildFault.STEP, tail=()), identity(template()), LOG, ENGINE)
 
     assert error.message == f"{OF} failed to build: what the builder said"
 
@@ -85,23 +94,45 @@ def test_a_build_that_took_too_long_says_where_it_was_and_which_variable_decides
     assert (type(error), error.code, error.message, error.hint) == (
         DeadlineError,
         "build_timeout",
-        "local-build mode: the image of hermes was not built within 3600 s; it was at: step 3 of 7, RUN pip install x",
+        f"{OF} was not built within 3600 s; it was at: step 3 of 7, RUN pip install x",
         "MOLECULE_LOCAL_BUILD_MAX_SECONDS sets the limit",
     )
 
 
-def test_a_full_disk_of_the_server_says_which_place_and_which_variable_moves_it() -> None:
-    error = no_space("the build log's directory")
+def test_a_build_that_a_person_ended_says_where_it_was_and_who_it_was() -> None:
+    error = build_cancelled(identity(template()), "step 3 of 7, RUN pip install x", "the owner")
 
     assert (type(error), error.code, error.message, error.hint) == (
-        UnavailableError,
-        "no_space",
-        "no space left for the build log's directory",
-        "make room, or set MOLECULE_LOCAL_BUILD_CACHE to another disk",
+        ConflictError,
+        "build_cancelled",
+        f"{OF} was not built: the owner cancelled it; it was at: step 3 of 7, RUN pip install x",
+        "create the workspace again to build it again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "when"),
+    [
+        ("pulling from host r failed with status code [manifests 1]: 429 Too Many Requests", None),
+        ("toomanyrequests: You have reached your pull rate limit. See https://registry.example.org", None),
+        ("toomanyrequests: retry-after: 4 min, allowed: 44000/minute", "retry after 4 min"),
+        ("429 Too Many Requests - Retry-After 60", "retry after 60"),
+    ],
+)
+def test_a_registry_that_limits_pulls_is_named_as_such_with_until_when_if_it_says_so(answer: str, when: str) -> None:
+    limited = failure(BuildFault.BASE_IMAGE, base_image="a/b:1", detail=answer)
+    error = build_error(limited, identity(template()), LOG, ENGINE)
+
+    assert error.message == f"{OF} cannot be built: base image a/b:1 could not be pulled: {answer}"
+    assert error.hint == (
+        f"the registry limits pulls ({when or 'its answer does not say until when'}): wait, or docker login as the user"
+        f" of this server, or make the image; log: GET {LOG}"
     )
 
 
 def test_a_builder_that_said_nothing_leaves_no_gap() -> None:
-    error = build_error(failure(BuildFault.ENGINE, detail=""), identity(template()), LOG)
+    error = build_error(failure(BuildFault.ENGINE, detail=""), identity(template()), LOG, ENGINE)
 
-    assert error.message == f"{OF} was not built: the container engine went away: its client ended without a word"
+    assert error.message == (
+        f"{OF} was not built: the container engine at {ENGINE} did not finish it: its client ended without a word"
+    )

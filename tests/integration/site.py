@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from support.engine import Engine, Leftovers, engine
+from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from support.git_server import GitServer, git_server
 from support.processes import running
@@ -105,6 +107,35 @@ class Site:
         assert left == []
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingSite(Site):
+    """A site whose workspaces fail: each in the same words everywhere, and none by looking for another source."""
+
+    proxy: EngineProxy
+
+    async def fails(self, runtime: str) -> dict[str, str]:
+        """Create a workspace, and return the error it failed with, the same in every place where it is shown."""
+        error = await self.failed(await self.server.create(runtime))
+        self.nothing_was_pulled()
+        return error
+
+    def nothing_was_pulled(self) -> None:
+        """Check that the engine was asked for no image of a registry. A base image is the builder's affair."""
+        assert self.proxy.count("POST", "/images/create") == 0
+
+    async def terminal(self, *arguments: str) -> tuple[int, str]:
+        """Run a command of this server's owner, and return its exit code and what it wrote to stderr."""
+        argv = (sys.executable, "-m", "workspace_server", *arguments)
+        async with running(*argv, env=self.server.environment, stdout=PIPE, stderr=PIPE) as process:
+            _, written = await process.communicate()
+            return process.returncode or 0, written.decode()
+
+
+def on_a_terminal(error: dict[str, str]) -> tuple[int, str]:
+    """How a command ends that was told this error."""
+    return 1, f"error: {error['error']}\nhint: {error['hint']}\n"
+
+
 def quick_agent(runtime: str = LANGGRAPH, *, run: str = "") -> Files:
     """An agent that is built in a moment and calls every second; ``run`` is one more instruction of its Dockerfile."""
     files = agent_template(runtime)
@@ -120,3 +151,12 @@ async def open_site(directory: Path, engine_url: str, **settings: Any) -> AsyncI
         prefix = {"MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": git.repo_prefix}
         async with server_process(directory, engine_url, **prefix, **settings) as server:
             yield Site(server=server, git=git, engine=api)
+
+
+@asynccontextmanager
+async def open_failing_site(directory: Path, engine_url: str, **settings: str) -> AsyncIterator[FailingSite]:
+    """A site for several tests of failures; its server is between a Git host and an engine that both can break."""
+    async with git_server(directory) as git, engine(engine_url) as api, engine_proxy(engine_url) as proxy:
+        prefix = {"MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": git.repo_prefix, **settings}
+        async with server_process(directory, engine_url, behind=proxy.address, **prefix) as server:
+            yield FailingSite(server=server, git=git, engine=api, proxy=proxy)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from workspace_server.errors import ConflictError, TemplateError
 from workspace_server.model.secret import RESERVED
-from workspace_server.model.workspace import Workspace
+from workspace_server.model.workspace import ImageOnRow, Workspace
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
 
 from .making import ID, workspace
@@ -245,6 +245,18 @@ def test_a_templates_config_that_is_no_mapping_is_the_templates_fault(content: b
         "template_malformed",
         True,
     )
+
+
+def test_a_templates_config_that_is_no_mapping_is_named_with_its_commit() -> None:
+    image = ImageOnRow(source="local", commit="0123456789" * 4)
+    with pytest.raises(TemplateError) as caught:
+        config(workspace(image=image), b"[1]")
+
+    assert caught.value.as_dict() == {
+        "error": "config.yaml in the template of langgraph at commit 012345678901 is not a mapping",
+        "code": "template_malformed",
+        "hint": "correct config.yaml in the template's repository and commit it",
+    }
 
 
 def test_the_token_is_its_owners_alone() -> None:

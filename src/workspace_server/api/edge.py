@@ -1,5 +1,7 @@
 """What holds for every request: origins of web pages, security headers, and errors in one form."""
 
+from http import HTTPStatus
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -100,6 +102,9 @@ def install(app: FastAPI, settings: Settings) -> None:
 async def _ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, WorkspaceServerError):
         raise error
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # below, it is the caller's, who is told
+        words = {"code": error.code, "error": error.message, "hint": error.hint}
+        log.warning("request cannot be served", method=request.method, path=request.url.path, **words)
     answer = JsonAnswer(error.as_dict(), error.status)
     if isinstance(error, UnavailableError):
         answer.headers["retry-after"] = str(_RETRY_SECONDS)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictStr
 from starlette.responses import FileResponse, Response
 
 from workspace_server.api import access, forms
-from workspace_server.api.access import Caller, services
+from workspace_server.api.access import Caller, CallerKind, services
 from workspace_server.api.stream import ServerSentEvent, event_stream
 from workspace_server.api.wire import JsonAnswer, body_schema, json_body
 from workspace_server.errors import InvalidRequestError
@@ -101,9 +101,10 @@ async def start(
 
 
 @router.delete("/builds/{build}", summary="Cancel a build")
-async def cancel(request: Request, build: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
+async def cancel(request: Request, build: str, caller: Annotated[Caller, Depends(access.people)]) -> Response:
     """Ends a build that is under way, with everything that waits for it; 409 when it has ended."""
-    await services(request).images.cancel_build(build)
+    who = "the administrator" if caller.kind is CallerKind.ADMIN else "the owner"
+    await services(request).images.cancel_build(build, who)
     return JsonAnswer({"status": "cancelled"})
 
 

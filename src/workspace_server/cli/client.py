@@ -77,7 +77,7 @@ def _error(response: httpx.Response) -> WorkspaceServerError:
         answer = {}
     return WorkspaceServerError(
         answer.get("error", f"the server answered {response.status_code}"),
-        code=answer.get("code", "unknown"),
+        code=answer.get("code", "unexpected_answer"),
         hint=answer.get("hint", ""),
     )
 

@@ -39,7 +39,7 @@ async def watch_until_online(client: Client, workspace_id: str, console: Console
                 case "provisioning":
                     await asyncio.sleep(_POLL_SECONDS)
                 case _:
-                    error = view["error"] or {"error": f"the workspace is {view['status']}", "code": "failed"}
+                    error = view["error"] or {"error": f"the workspace is {view['status']}", "code": "conflict"}
                     raise WorkspaceServerError(error["error"], code=error["code"], hint=error.get("hint", ""))
 
 

@@ -1,17 +1,19 @@
 """Images built from a Dockerfile, by the best builder of the docker CLI that is here."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
-from workspace_server.engine.programs import BuildTool, best, survey
+from workspace_server.engine.programs import BuildTool, best, docker_missing, survey
 from workspace_server.engine.progress import Decoder
 from workspace_server.engine.progress_classic import ClassicDecoder
 from workspace_server.engine.progress_plain import PlainDecoder
 from workspace_server.engine.progress_rawjson import RawJsonDecoder
 from workspace_server.engine.verdict import Ending, verdict
+from workspace_server.errors import UnavailableError
 from workspace_server.model.build import BuilderKind, BuildFailure, BuildRequest, BuildStep
 from workspace_server.process import run
 
@@ -73,13 +75,14 @@ class ImageBuilder:
         self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self._state_dir, prefix="build-") as directory:
             id_file = Path(directory) / "image-id"
-            done = await run(
-                command(self._tool, request, id_file),
-                env={**self._environment, **_switch(self.kind)},
-                deadline=deadline,
-                on_line=feed,
-                pass_fds=pass_fds,
-            )
+            with _missing_named():
+                done = await run(
+                    command(self._tool, request, id_file),
+                    env={**self._environment, **_switch(self.kind)},
+                    deadline=deadline,
+                    on_line=feed,
+                    pass_fds=pass_fds,
+                )
             image_id = id_file.read_text().strip() if done.ok and id_file.exists() else ""
         for step in decoder.close(ok=done.ok):
             on_step(step)
@@ -97,6 +100,17 @@ class ImageBuilder:
     def _ending(self, returncode: int, request: BuildRequest) -> Ending:
         foreign = request.platform is not None and request.platform != self._tool.engine_platform
         return Ending(returncode=returncode, foreign_platform=foreign)
+
+
+@contextmanager
+def _missing_named() -> Iterator[None]:
+    """A program that is missing is docker, whichever path it had."""
+    try:
+        yield
+    except UnavailableError as error:
+        if error.code != "tool_missing":
+            raise  # of whoever got the output
+        raise docker_missing() from error
 
 
 def command(tool: BuildTool, request: BuildRequest, id_file: Path) -> list[str]:

@@ -9,6 +9,7 @@ import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import aiodocker
 import aiohttp
@@ -29,7 +30,9 @@ from workspace_server.errors import (
 FOREIGN = (aiodocker.DockerError, aiohttp.ClientError, OSError, json.JSONDecodeError)
 """Every way in which a call of the engine can fail. asyncio's TimeoutError is an OSError."""
 
-ENGINE_UNAVAILABLE = "engine_unavailable"
+ENGINE_UNAVAILABLE: Final = "engine_unavailable"
+
+HOW_TO_START = "start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST"
 
 NO_CONNECTION = 900  # aiodocker's own number for "could not connect"
 _ANSWER_LIMIT = 400
@@ -80,7 +83,7 @@ def engine_unavailable(address: EngineAddress, number: int | None = None) -> Una
     return UnavailableError(
         f"the container engine at {address.url} does not answer",
         code=ENGINE_UNAVAILABLE,
-        hint="start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST",
+        hint=HOW_TO_START,
     )
 
 

@@ -24,7 +24,6 @@ _PATIENCE = 30.0
 # From 23 on `docker build` is buildx and nothing else; 18.09 was the first with BuildKit inside.
 _OWN_BUILDKIT: tuple[Version, Version] = ((18, 9), (23,))
 _ENGINE_BUILDKIT: Version = (1, 39)
-_INSTALL = "install docker's command line, for example: sudo apt-get install docker.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +100,22 @@ def best(found: Survey) -> BuildTool:
         for tool in tools(found, kind):
             return tool
     if not found.clis:
-        raise UnavailableError("no docker command line was found", code="tool_missing", hint=_INSTALL)
+        raise docker_missing()
     cli = found.clis[0]
     raise UnavailableError(
         f"{cli.path} is too old for the engine: it speaks the API up to {_dotted(cli.api)} only",
         code="tool_missing",
         hint="install a newer docker command line, or docker's buildx plug-in",
+    )
+
+
+def docker_missing() -> UnavailableError:
+    """The docker command line is not installed, or not any more."""
+    return UnavailableError(
+        "docker's command line is not installed, and it builds the images",
+        code="tool_missing",
+        hint="install it: apt-get install docker.io (Debian, Ubuntu), dnf install docker-cli (Fedora), apk add"
+        " docker-cli (Alpine), brew install docker (macOS)",
     )
 
 

@@ -53,7 +53,7 @@ def verdict(decoder: Decoder, ending: Ending) -> BuildFailure:
         fault=fault,
         step=trouble.step if trouble else None,
         exit_code=int(code[1]) if code else None,
-        detail=_WRAPPINGS.sub("", text),
+        detail=_WRAPPINGS.sub("", _where_it_was_full(text, decoder) if fault is BuildFault.NO_SPACE else text),
         tail=tuple(decoder.tail),
         base_image=image,
     )
@@ -80,6 +80,11 @@ def _fault_of(trouble: Trouble) -> tuple[BuildFault, str | None]:
     # What is neither an instruction nor done to read the template is the engine's own: exporting, mostly.
     of_template = trouble.step is not None or trouble.name.startswith("[internal]")
     return BuildFault.STEP if of_template else BuildFault.ENGINE, None
+
+
+def _where_it_was_full(text: str, decoder: Decoder) -> str:
+    """What names the place: the builder's own word, else the last that the step's program said of it."""
+    return next((line for line in (text, *reversed(decoder.tail)) if no_space(line)), text)
 
 
 def _refused(text: str) -> bool:

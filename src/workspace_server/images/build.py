@@ -55,7 +55,8 @@ class RunningBuild:
 
     record_id: str
     flight: "asyncio.Future[ImageInfo]"
-    cancelled: asyncio.Event
+    cancelled: "asyncio.Future[str]"
+    """Who cancelled it."""
 
 
 class LocalBuilds:
@@ -114,18 +115,23 @@ class LocalBuilds:
                 self._memory.forget(build_id)
             elif (failed := self._memory.recall(build_id)) is not None:
                 raise failed
-            record_id, cancelled = self._book.open(identity, reason).id, asyncio.Event()
+            record_id = self._book.open(identity, reason).id
+            cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             flight = self._flights.start(build_id, lambda: self._recorded(identity, record_id, wish, cancelled))
             running = self._running[build_id] = RunningBuild(record_id=record_id, flight=flight, cancelled=cancelled)
         return running
 
-    async def cancel(self, record_id: str) -> None:
-        """End a build that runs in this process, and return when it has ended. Raises NotFoundError, ConflictError."""
+    async def cancel(self, record_id: str, who: str) -> None:
+        """End a build that runs in this process, and return when it has ended; its error says ``who`` cancelled it.
+
+        Raises NotFoundError, ConflictError.
+        """
         record = self._book.get(record_id)
         running = self._running.get(record.build_id)
         if running is None or running.record_id != record_id:
             raise ConflictError(f"the build {record_id} is not under way in this server", code="build_ended")
-        running.cancelled.set()
+        if not running.cancelled.done():
+            running.cancelled.set_result(who)
         await asyncio.wait([running.flight])
 
     def was_built(self, build_id: str) -> bool:
@@ -142,7 +148,7 @@ class LocalBuilds:
         return lock_path(self._locks, build_id)
 
     async def _recorded(
-        self, identity: BuildIdentity, record_id: str, wish: BuildWish, cancelled: asyncio.Event
+        self, identity: BuildIdentity, record_id: str, wish: BuildWish, cancelled: "asyncio.Future[str]"
     ) -> ImageInfo:
         """Run the build and write how it ended, whatever way it ends."""
         error: WorkspaceServerError | None = WorkspaceServerError(
@@ -161,8 +167,10 @@ class LocalBuilds:
             error = WorkspaceServerError(words, code="commit_moved")
             raise
         except WorkspaceServerError as failure:
-            state = BuildState.CANCELLED if cancelled.is_set() else BuildState.FAILED
+            state = BuildState.CANCELLED if cancelled.done() else BuildState.FAILED
             error = failure
+            about = log.bind(runtime=identity.template.runtime, build=record_id, build_id=identity.build_id[:12])
+            about.warning("local-build: failed", code=error.code, error=error.message, hint=error.hint)
             self._memory.remember(identity.build_id, failure)
             raise
         finally:
@@ -177,11 +185,11 @@ class LocalBuilds:
             log.warning("a build's record could not be closed", build=record_id, error=failure.message)
 
     async def _cancellation(
-        self, identity: BuildIdentity, record_id: str, cancelled: asyncio.Event
+        self, identity: BuildIdentity, record_id: str, cancelled: "asyncio.Future[str]"
     ) -> tuple[ImageInfo, BuildState]:
         """Wait until somebody cancels the build, and raise that."""
-        await cancelled.wait()
-        raise build_cancelled(identity, self._book.get(record_id).where)
+        who = await asyncio.shield(cancelled)
+        raise build_cancelled(identity, self._book.get(record_id).where, who)
 
     async def _once(self, identity: BuildIdentity, record_id: str, wish: BuildWish) -> tuple[ImageInfo, BuildState]:
         """Take the lock of the build id and look again: another process may have built what we waited for."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import structlog
 
@@ -11,12 +10,13 @@ from workspace_server.concurrency import Deadline, FileLock
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import SourceError, UnavailableError
 from workspace_server.git import CheckoutStore
+from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import same_platform
 from workspace_server.images.records import BuildBook
 from workspace_server.images.template import read_dockerfile
-from workspace_server.images.words import build_error, no_space
+from workspace_server.images.words import build_error
 from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState
 from workspace_server.model.container import ImageInfo
 
@@ -89,17 +89,23 @@ class ImageMaker:
         )
         about.info("local-build: docker build start", builder=builder.description)
         started = time.monotonic()
+        place = self._book.log_path(plan.record_id)
+
+        def write(line: bytes) -> None:
+            with cache_translated(place):
+                out.write(line + b"\n")
+
         with self._book.open_log(plan.record_id) as out:
             outcome = await builder.build(
                 request,
                 deadline,
                 on_step=lambda step: self._book.note_step(plan.record_id, step),
-                on_log=lambda line: _append(out, line),
+                on_log=write,
                 pass_fds=(lock.fileno(),),  # a builder that outlives us keeps the lock: a successor waits for it
             )
         took = f"{time.monotonic() - started:.1f} s"
         if isinstance(outcome, BuildFailure):
-            error = build_error(outcome, identity, f"/images/builds/{plan.record_id}/log")
+            error = build_error(outcome, identity, f"/images/builds/{plan.record_id}/log", self._engine.address.url)
             about.warning(f"local-build: docker build failed ({took})", code=error.code)
             raise error
         about.info(f"local-build: docker build done ({took})", image=outcome)
@@ -121,10 +127,3 @@ class ImageMaker:
                 hint="install docker buildx, or set MOLECULE_IMAGE_PLATFORM to the engine's own platform",
             )
         return image
-
-
-def _append(out: BinaryIO, line: bytes) -> None:
-    try:
-        out.write(line + b"\n")
-    except OSError as error:
-        raise no_space("the build log's directory") from error

@@ -60,7 +60,10 @@ class BuildRecord:
 
 
 class BuildBook:
-    """The builds of one cache. Running builds live in memory, and on disk for everybody else."""
+    """The builds of one cache. Running builds live in memory, and on disk for everybody else.
+
+    So do ended ones whose end could not be written.
+    """
 
     def __init__(self, cache: Path) -> None:
         self._folder = cache / "builds"
@@ -103,7 +106,7 @@ class BuildBook:
         self._active[record_id] = replace(record, steps=tuple(steps.values()))
 
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
-        """End a running build's record."""
+        """End a running build's record; it has ended here also when that cannot be written."""
         record = replace(
             self._active[record_id],
             state=state,
@@ -112,10 +115,9 @@ class BuildBook:
             finished_at=datetime.now(UTC),
             error=error.as_dict() if error else None,
         )
-        try:
-            self._save(record)
-        finally:
-            del self._active[record_id]
+        self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
+        self._save(record)
+        del self._active[record_id]
         return record
 
     def get(self, record_id: str) -> BuildRecord:
@@ -164,6 +166,7 @@ class BuildBook:
 
     def remove(self, record_id: str) -> None:
         """Forget an ended build."""
+        self._active.pop(record_id, None)
         shutil.rmtree(self._folder / record_id, ignore_errors=True)
 
     def log_path(self, record_id: str) -> Path:

@@ -125,9 +125,12 @@ class ImageService:
             case _:
                 assert_never(self.source)
 
-    async def cancel_build(self, record_id: str) -> None:
-        """End a build, and return when it has ended. Raises NotFoundError, and ConflictError when it has ended."""
-        await self._builds.cancel(record_id)
+    async def cancel_build(self, record_id: str, who: str) -> None:
+        """End a build, as ``who`` wants it, and return when it has ended.
+
+        Raises NotFoundError, and ConflictError when it has ended already.
+        """
+        await self._builds.cancel(record_id, who)
 
     async def template_config(self, runtime: str, image: EnsuredImage) -> bytes | None:
         """The ``config.yaml`` of the template that a local build was made from; None where there is none."""
@@ -152,8 +155,9 @@ class ImageService:
                 about = log.bind(runtime=template.runtime, was=wanted.identity.commit, now=moved.commit)
                 about.info("the template moved during its fetch")
         raise SourceError(
-            f"local-build mode: {template.url} moved {_MOVES + 1} times during its fetch; the host has no old ones",
-            code="git_unreachable",
+            f"local-build mode: the template of {template.runtime}, {template.url}, moved {_MOVES + 1} times during its"
+            " fetch, and its host hands out no older commits",
+            code="commit_moved",
             hint=f"try again, or set MOLECULE_TEMPLATE_REF_{template.runtime.upper().replace('-', '_')} to a commit",
         )
 

@@ -1,5 +1,8 @@
 """A failed build in the words that reach its user, by whose fault it is."""
 
+import re
+
+from workspace_server.engine.faults import HOW_TO_START
 from workspace_server.errors import (
     ConflictError,
     DeadlineError,
@@ -12,16 +15,21 @@ from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildFailure, BuildFault
 from workspace_server.runtimes import Template
 
+# Builders pass on the status or the text of a registry's refusal, never its headers.
+_LIMITED = re.compile(r"\b429\b|toomanyrequests|too many requests|rate limit", re.IGNORECASE)
+_UNTIL = re.compile(r"retry.?after:? *([^,;]+)", re.IGNORECASE)
 
-def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> WorkspaceServerError:
-    """The error for what the builder reported; ``log`` is where the whole log can be read."""
-    template = identity.template
+
+def build_error(failure: BuildFailure, identity: BuildIdentity, log: str, engine: str) -> WorkspaceServerError:
+    """The error for what the builder reported; ``log`` is where the whole log can be read, ``engine`` its address."""
     detail = failure.detail or "its client ended without a word"
-    of = f"local-build mode: the image of {template.runtime} ({template.url} at {identity.commit[:12]})"
+    of = _image(identity)
     match failure.fault:
         case BuildFault.STEP:
+            code = failure.exit_code
+            ended = detail if code is None or failure.step is None else f"exit code {code}"
             return TemplateError(
-                f"{of} failed to build: {_step(failure)}{_tail(failure)}",
+                f"{of} failed to build: {_step(failure, ended)}{_tail(failure)}",
                 code="build_failed",
                 hint=f"the whole log: GET {log}; repair the template and commit, or try again if a download failed",
             )
@@ -29,13 +37,14 @@ def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> Wor
             return SourceError(
                 f"{of} cannot be built: base image {failure.base_image or ''} could not be pulled: {detail}",
                 code="base_image_unavailable",
-                hint=f"check that this machine reaches the base image's registry, or make the image; log: GET {log}",
+                hint=f"{_how_to_have_it(detail)}; log: GET {log}",
             )
         case BuildFault.NO_SPACE:
             return UnavailableError(
-                f"{of} cannot be built: the container engine's disk is full",
+                f"{of} cannot be built: no space left where the container engine builds: {_step(failure, detail)}",
                 code="no_space",
-                hint="make room: docker system prune, docker builder prune",
+                hint="make room there: docker system df shows what takes it, workspace-server images prune and"
+                f" docker builder prune free it; log: GET {log}",
             )
         case BuildFault.PLATFORM:
             return SourceError(
@@ -45,25 +54,25 @@ def build_error(failure: BuildFailure, identity: BuildIdentity, log: str) -> Wor
             )
         case BuildFault.ENGINE:
             return UnavailableError(
-                f"{of} was not built: the container engine went away: {detail}",
+                f"{of} was not built: the container engine at {engine} did not finish it: {detail}",
                 code="engine_unavailable",
-                hint=f"start the container engine; log: GET {log}",
+                hint=f"{HOW_TO_START}; log: GET {log}",
             )
 
 
 def too_long(identity: BuildIdentity, step: str, limit: int) -> DeadlineError:
     """The error for a build that its maximum clock ended."""
     return DeadlineError(
-        f"local-build mode: the image of {identity.template.runtime} was not built within {limit} s; it was at: {step}",
+        f"{_image(identity)} was not built within {limit} s; it was at: {step}",
         code="build_timeout",
         hint="MOLECULE_LOCAL_BUILD_MAX_SECONDS sets the limit",
     )
 
 
-def build_cancelled(identity: BuildIdentity, step: str) -> ConflictError:
-    """The error for a build that a person ended."""
+def build_cancelled(identity: BuildIdentity, step: str, who: str) -> ConflictError:
+    """The error for a build that a person ended; ``who`` says which one."""
     return ConflictError(
-        f"local-build mode: the build of the image of {identity.template.runtime} was cancelled; it was at: {step}",
+        f"{_image(identity)} was not built: {who} cancelled it; it was at: {step}",
         code="build_cancelled",
         hint="create the workspace again to build it again",
     )
@@ -79,20 +88,23 @@ def nothing_offline(template: Template, platform: str) -> SourceError:
     )
 
 
-def no_space(place: str) -> UnavailableError:
-    """The error for a full disk of this server's own."""
-    return UnavailableError(
-        f"no space left for {place}",
-        code="no_space",
-        hint="make room, or set MOLECULE_LOCAL_BUILD_CACHE to another disk",
-    )
+def _image(identity: BuildIdentity) -> str:
+    template = identity.template
+    return f"local-build mode: the image of {template.runtime} ({template.url} at {identity.commit[:12]})"
 
 
-def _step(failure: BuildFailure) -> str:
-    if failure.step is None:
-        return failure.detail
-    ended = f"exit code {failure.exit_code}" if failure.exit_code is not None else failure.detail
-    return f"step {failure.step.n} of {failure.step.of}, {failure.step.name}: {ended}"
+def _how_to_have_it(answer: str) -> str:
+    """What to do for a base image whose registry answered this."""
+    if not _LIMITED.search(answer):
+        return "check that this machine reaches the base image's registry, or make the image"
+    until = _UNTIL.search(answer)
+    when = f"retry after {until[1].strip()}" if until else "its answer does not say until when"
+    return f"the registry limits pulls ({when}): wait, or docker login as the user of this server, or make the image"
+
+
+def _step(failure: BuildFailure, ended: str) -> str:
+    """How a build ended, and in which step where it was in one."""
+    return f"step {failure.step.n} of {failure.step.of}, {failure.step.name}: {ended}" if failure.step else ended
 
 
 def _tail(failure: BuildFailure) -> str:

@@ -112,8 +112,9 @@ def _generated(workspace: Workspace) -> dict[str, Any]:
 
 
 def _malformed(workspace: Workspace, what: str) -> TemplateError:
+    at = f" at commit {workspace.image.commit[:12]}" if workspace.image and workspace.image.commit else ""
     return TemplateError(
-        f"config.yaml in the template of {workspace.runtime} {what}",
+        f"config.yaml in the template of {workspace.runtime}{at} {what}",
         code="template_malformed",
         hint="correct config.yaml in the template's repository and commit it",
     )

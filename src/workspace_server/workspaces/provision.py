@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _LAST_LINES = 30
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
-_SILENT = "agent_silent"
+_SILENT: Final = "agent_silent"
 _ENDS_THE_WAIT = frozenset({EventType.ONLINE, EventType.REMOVED, EventType.PROVISIONING, EventType.PAUSED})
 _PASSING = frozenset({"engine_unavailable", "database_unavailable"})
 """What is away comes back: a wish that needs it waits."""
@@ -110,7 +110,8 @@ class Provisioner:
         except UnavailableError as error:
             if error.code not in _PASSING:
                 raise
-            log.warning("provisioning waits", workspace=attempt.workspace.id, code=error.code, error=error.message)
+            words = {"code": error.code, "error": error.message, "hint": error.hint}
+            log.warning("provisioning waits", workspace=attempt.workspace.id, **words)
             await attempt.wait_for_better_times(error)
 
     def _attempt(self, workspace: Workspace) -> Attempt:
@@ -260,9 +261,8 @@ class Provisioner:
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError, made: list[str]) -> None:
         """Undo what this attempt made, by label, and say why it failed."""
         workspace = attempt.workspace
-        log.warning(
-            "provisioning failed", workspace=workspace.id, code=error.code, error=error.message, hint=error.hint
-        )
+        words = {"code": error.code, "error": error.message, "hint": error.hint}
+        log.warning("provisioning failed", workspace=workspace.id, runtime=workspace.runtime, **words)
         if error.code != _SILENT:
             await self._undo(workspace, made)
         await attempt.fail(error)
