@@ -126,7 +126,7 @@ class Provisioner:
             image = await self._images.ensure_again(workspace.runtime, workspace.image, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
-        config = effective_config(workspace, await self._images.template_config(workspace.runtime, image))
+        config = effective_config(attempt.workspace, await self._images.template_config(workspace.runtime, image))
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
         check_required(config, variables)
