@@ -1,14 +1,14 @@
 """Time, tasks and locks: the only place of the program that creates a task.
 
 ``Deadline`` travels down a call chain, ``TaskScope`` owns every task, ``SingleFlight`` lets equal work run once in
-this process, ``FileLock`` once on this machine.
+this process, ``FileLock`` once on this machine. ``Changes`` wakes whoever waits for something to change.
 """
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -178,6 +178,30 @@ class SingleFlight(Generic[K, V]):
         if not flight.done():
             flight.cancel()
             del self._flights[key]
+
+
+class Changes(Generic[K]):
+    """Wakes whoever waits for a change of what has a key. It tells nothing more: listeners look for themselves."""
+
+    def __init__(self) -> None:
+        self._bells: dict[K, set[asyncio.Event]] = {}
+
+    def note(self, key: K) -> None:
+        """What has that key changed."""
+        for bell in self._bells.get(key, ()):
+            bell.set()
+
+    @contextmanager
+    def listen(self, key: K) -> Iterator[asyncio.Event]:
+        """An event that every change sets. Clear it, then look, then wait: no change is missed."""
+        bell = asyncio.Event()
+        self._bells.setdefault(key, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells[key].discard(bell)
+            if not self._bells[key]:
+                del self._bells[key]
 
 
 async def periodic(

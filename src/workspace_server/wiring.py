@@ -114,6 +114,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             book=book,
             ledger=ledger,
             wanted=wanted,
+            known_failure=images.known_failure,
         )
         pruner = Pruner(
             engine=engine,

@@ -8,7 +8,8 @@ from support.rows import events, token_of, workspace
 from support.server import InProcess
 from workspace_server.agents import Heartbeat
 from workspace_server.errors import AuthError
-from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
+from workspace_server.model.workspace import Failure, Phase, Workspace, WorkspaceStatus
+from workspace_server.workspaces.progress import Phases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,6 +46,25 @@ async def test_a_register_brings_online(app: InProcess, status: WorkspaceStatus)
         ("WORKSPACE_ONLINE", {"url": "http://127.0.0.1:4711", "agent_card": CARD}),
         ("AGENT_CARD_UPDATED", {"agent_card": CARD}),
     ]
+
+
+@pytest.mark.parametrize("reached", [Phase.START, Phase.ONLINE])
+@pytest.mark.parametrize("call", ["register", "heartbeat"])
+async def test_the_first_call_ends_all_phases_with_the_status(app: InProcess, reached: Phase, call: str) -> None:
+    phases = Phases()
+    for phase in (Phase.IMAGE, reached):
+        phases.enter(phase)
+    identity = await in_status(app, S.PROVISIONING, phases=phases.as_json())
+    if call == "register":
+        await app.services.registry.register(identity, CARD)
+    else:
+        await beat(app, identity)
+    found = await row(app, identity)
+    assert (found.status, set(found.phases), {phase["state"] for phase in found.phases.values()}) == (
+        S.ONLINE,
+        {Phase.IMAGE, reached, Phase.ONLINE},
+        {"done"},
+    )
 
 
 @pytest.mark.parametrize("status", [S.ONLINE, S.PAUSED, S.HIBERNATING, S.HIBERNATED])

@@ -1,11 +1,14 @@
 """The records of builds, and their logs."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from support.rows import COMMIT, build
 from support.server import InProcess
 from workspace_server.errors import TemplateError
-from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,6 +28,7 @@ async def test_a_build_that_waits_for_its_turn(app: InProcess) -> None:
         "state": "queued",
         "reason": "no image",
         "phase": "queued",
+        "waits_for": None,
         "step": None,
         "steps": [],
         "waiters": 0,
@@ -44,9 +48,30 @@ async def test_a_build_that_runs_shows_its_steps_and_who_waits(app: InProcess) -
     book.count_waiter(record.id, +1)
     form = (await app.call("GET", f"/images/builds/{record.id}")).json()
     assert (form["state"], form["phase"], form["builder"], form["waiters"]) == ("running", "build", "buildx 0.13.1", 1)
-    running = {"n": 2, "of": 2, "name": "RUN b", "cached": False, "seconds": None, "failed": False}
-    assert form["step"] == running
-    assert form["steps"] == [{**running, "n": 1, "name": "FROM a", "cached": True, "seconds": 0}, running]
+    began = {"n": 2, "of": 2, "name": "RUN b", "cached": False, "failed": False, "running": True}
+    ended = {**began, "n": 1, "name": "FROM a", "cached": True, "running": False}
+    assert form["steps"] == [{**ended, "seconds": 0}, {**began, "seconds": form["step"]["seconds"]}]
+    assert (form["step"] == form["steps"][1], 0 <= form["step"]["seconds"] < 10) == (True, True)
+
+
+async def test_a_step_that_runs_says_for_how_long_and_one_that_was_ended_does_not(app: InProcess) -> None:
+    record, book = build(app).id, app.services.builds
+    book.note_step(record, BuildStep(n=1, of=2, name="RUN a"))
+    (step,) = book.get(record).steps
+    assert step.started_at is not None
+    began = replace(step, started_at=step.started_at - timedelta(seconds=90))
+    book.update(record, steps=(began,))
+    running = (await app.call("GET", f"/images/builds/{record}")).json()["step"]
+    book.close(record, BuildState.CANCELLED)
+    ended = (await app.call("GET", f"/images/builds/{record}")).json()["step"]
+    assert (running["running"], 90 <= running["seconds"] < 100) == (True, True)
+    assert (ended["running"], ended["seconds"]) == (False, None)
+
+
+async def test_what_a_build_waits_for_is_said(app: InProcess) -> None:
+    record = build(app).id
+    app.services.builds.note_wait(record, BuildWait.PLACE)
+    assert (await app.call("GET", f"/images/builds/{record}")).json()["waits_for"] == "place"
 
 
 async def test_a_build_that_failed_says_why_in_the_form_of_an_error(app: InProcess) -> None:

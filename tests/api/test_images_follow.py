@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 
+from support.listener import fields, listening
 from support.rows import build
 from support.server import InProcess
 from workspace_server.api import stream
@@ -16,46 +16,6 @@ from workspace_server.model.build import BuildState, BuildStep
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@dataclass(slots=True)
-class Listener:
-    """A client that follows a log: it hears every piece as it is sent, and can go away."""
-
-    heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: bool = False
-
-    async def receive(self) -> dict[str, Any]:
-        if not self.asked:
-            self.asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.body":
-            self.heard.put_nowait(message["body"])
-
-    async def next(self) -> str:
-        async with asyncio.timeout(30):
-            return (await self.heard.get()).decode()
-
-    def follow(self, app: InProcess, record: str) -> "asyncio.Task[None]":
-        """Call the application as a server does; httpx would wait for the end of the answer."""
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": f"/images/builds/{record}/log",
-            "query_string": b"follow=1",
-            "headers": [(b"host", b"127.0.0.1:8080")],
-            "client": ("127.0.0.1", 40_000),
-            "server": ("127.0.0.1", 8080),
-        }
-        return asyncio.create_task(app.app(scope, self.receive, self.send))
-
-
 def logged(app: InProcess, text: bytes) -> str:
     record = build(app)
     with app.services.builds.open_log(record.id) as log:
@@ -63,12 +23,7 @@ def logged(app: InProcess, text: bytes) -> str:
     return record.id
 
 
-def fields(event: str) -> dict[str, str]:
-    """The fields of one event on the wire."""
-    return dict(line.split(": ", 1) for line in event.strip().splitlines())
-
-
-async def followed(app: InProcess, record: str, **headers: str) -> list[dict[str, str]]:
+async def followed(app: InProcess, record: str, **headers: str) -> list[Mapping[str, str]]:
     response = await app.call("GET", f"/images/builds/{record}/log?follow=1", headers=headers)
     assert response.headers["content-type"].startswith("text/event-stream")
     return [fields(event) for event in response.text.split("\n\n") if event]
@@ -105,33 +60,26 @@ async def test_a_followed_log_goes_on_after_the_last_event(app: InProcess, last:
 
 
 async def test_a_line_is_sent_as_soon_as_it_is_written(app: InProcess) -> None:
-    record, listener = build(app).id, Listener()
-    following = listener.follow(app, record)
-    for text in ("one", "two"):
-        with app.services.builds.open_log(record) as log:
-            log.write(f"{text}\n".encode())
-        assert json.loads(fields(await listener.next())["data"]) == {"text": text}
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
+    record = build(app).id
+    async with listening(app, f"/images/builds/{record}/log") as listener:
+        for text in ("one", "two"):
+            with app.services.builds.open_log(record) as log:
+                log.write(f"{text}\n".encode())
+            assert await listener.next_data() == {"text": text}
 
 
 async def test_silence_brings_a_comment(app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_KEEP_ALIVE_SECONDS", 0.001)
-    listener = Listener()
-    following = listener.follow(app, build(app).id)
-    assert [await listener.next() for _ in range(2)] == [": still here\n\n"] * 2
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
+    async with listening(app, f"/images/builds/{build(app).id}/log") as listener:
+        assert [await listener.next() for _ in range(2)] == [": still here\n\n"] * 2
 
 
 async def test_a_client_that_goes_away_leaves_no_task(app: InProcess) -> None:
-    record, listener = logged(app, b"one\n"), Listener()
-    following = listener.follow(app, record)
-    await listener.next()
-    waiting = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_next"]
-    listener.gone.set()
-    await asyncio.wait_for(following, 30)
-    assert [task.done() for task in waiting] == [True]
+    record = logged(app, b"one\n")
+    async with listening(app, f"/images/builds/{record}/log") as listener:
+        await listener.next()
+        waiting = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_next"]
+    assert ([task.done() for task in waiting], app.services.builds.growth._bells) == ([True], {})
 
 
 async def test_an_unknown_build_cannot_be_followed(app: InProcess) -> None:

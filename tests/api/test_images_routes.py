@@ -1,22 +1,20 @@
 """The routes of images, of runtimes, and of builds that are begun and ended."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from support.build_host import build_host
-from support.engine import instance_label, purge
-from support.git_server import GitServer, git_server
 from support.rows import build
-from support.server import InProcess, Json, eventually, in_process
-from support.templates import calling_template, tiny_template
+from support.server import InProcess, Json, in_process
+from support.templates import broken_template, calling_template
 from workspace_server.images import ImageService
 from workspace_server.model.build import BuildState
+
+from .site import Site, open_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,7 +67,10 @@ async def test_an_unknown_runtime_is_not_explained(app: InProcess) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "unknown_runtime")
 
 
-@pytest.mark.parametrize("body", [{}, {"runtime": ""}, {"runtime": 1}, {"runtime": "hermes", "force": "yes"}])
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"runtime": ""}, {"runtime": 1}, {"runtime": "hermes", "force": "yes"}, {"runtime": "hermes", "pull": 1}],
+)
 async def test_a_build_request_that_is_none_is_refused(app: InProcess, body: Json) -> None:
     response = await app.call("POST", "/images/builds", json=body)
     assert (response.status_code, response.json()["error"]) == (400, "invalid build request")
@@ -78,6 +79,15 @@ async def test_a_build_request_that_is_none_is_refused(app: InProcess, body: Jso
 async def test_without_an_engine_the_images_cannot_be_listed(app: InProcess) -> None:
     response = await app.call("GET", "/images")
     assert (response.status_code, response.json()["code"]) == (503, "engine_unavailable")
+
+
+async def test_without_an_engine_every_runtime_is_listed_with_that_reason(app: InProcess) -> None:
+    response = await app.call("GET", "/runtimes")
+    listed = response.json()
+    assert (response.status_code, len(listed)) == (200, 9)
+    assert {(each["provisionable"], each["image"], each["reason"]["code"]) for each in listed} == {
+        (False, None, "engine_unavailable")
+    }
 
 
 # In registry mode
@@ -89,11 +99,14 @@ async def registry_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield opened
 
 
-async def test_in_registry_mode_the_runtimes_are_listed_without_templates(registry_app: InProcess) -> None:
+async def test_in_registry_mode_the_runtimes_are_listed_without_templates_and_with_the_engine_that_is_away(
+    registry_app: InProcess,
+) -> None:
     listed = (await registry_app.call("GET", "/runtimes")).json()
     assert {(each["image_source"], each["template"], each["provisionable"]) for each in listed} == {
-        ("registry", None, True)
+        ("registry", None, False)
     }
+    assert {each["reason"]["code"] for each in listed} == {"engine_unavailable"}
 
 
 async def test_in_registry_mode_nothing_is_explained(registry_app: InProcess) -> None:
@@ -109,57 +122,12 @@ async def test_in_registry_mode_nothing_is_built(registry_app: InProcess) -> Non
 # On an engine
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The application on a real engine with a Git host; ``runtimes`` are names of this module alone."""
-
-    app: InProcess
-    git: GitServer
-    runtimes: list[str]
-
-    async def new(self) -> str:
-        """A runtime that has a template now."""
-        runtime = self.runtimes.pop()
-        await self.git.create_template(runtime, tiny_template(runtime, content=runtime))
-        return runtime
-
-    async def begin(self, runtime: str, status: int = 202, **wish: bool) -> Json:
-        response = await self.app.call("POST", "/images/builds", json={"runtime": runtime, **wish})
-        assert response.status_code == status, response.text
-        return response.json()
-
-    async def ended(self, record: str) -> Json:
-        async def end() -> Json:
-            form = (await self.app.call("GET", f"/images/builds/{record}")).json()
-            return form if form["finished_at"] else None
-
-        return await eventually(end, "the build ended")
-
-    async def built(self, **wish: bool) -> tuple[str, Json]:
-        runtime = await self.new()
-        return runtime, await self.ended((await self.begin(runtime, **wish))["id"])
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def site(
     engine_url: str, workspace_network: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    directory: Path = tmp_path_factory.mktemp("site")
-    runtimes = [f"t-{secrets.token_hex(6)}" for _ in range(8)]
-    async with git_server(directory) as git:
-        variables = {
-            "DOCKER_HOST": engine_url,
-            "MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": git.repo_prefix,
-            "MOLECULE_EXTRA_RUNTIMES": ",".join(runtimes),
-        }
-        try:
-            async with in_process(directory, **variables) as app:
-                instance = app.services.instance
-                yield Site(app, git, list(runtimes))
-        finally:
-            await purge(engine_url, instance_label(instance))
-            for runtime in runtimes:
-                await purge(engine_url, f"molecule.image.runtime={runtime}")
+    async with open_site(tmp_path_factory.mktemp("site"), engine_url) as opened:
+        yield opened
 
 
 @pytest.mark.engine
@@ -206,21 +174,34 @@ async def test_a_runtime_without_a_repository_says_why_in_the_form_of_an_error(s
 
 
 @pytest.mark.engine
+async def test_a_runtime_whose_newest_commit_failed_to_build_says_so(site: Site) -> None:
+    runtime = site.runtimes.pop()
+    await site.git.create_template(runtime, {**broken_template(), "mark": runtime})
+    ended = await site.ended((await site.begin(runtime))["id"])
+    (listed,) = [each for each in await site.get("/runtimes") if each["name"] == runtime]
+    assert (listed["provisionable"], listed["head"]) == (False, ended["commit"])
+    assert listed["reason"]["error"] == ended["error"]["error"]
+    assert "is not tried again yet" in listed["reason"]["hint"]
+
+
+@pytest.mark.engine
+async def test_a_build_that_is_to_pull_asks_for_base_images_that_are_here(site: Site) -> None:
+    """The base image is in no registry, so that it was asked for is seen by the failure."""
+    _, ended = await site.built(pull=True)
+    assert ended["error"]["code"] == "base_image_unavailable"
+
+
+@pytest.mark.engine
 async def test_a_workspace_whose_build_is_cancelled_fails_with_that(site: Site, engine_url: str) -> None:
     runtime = site.runtimes.pop()
     async with build_host(engine_url) as host:
         gate = host.hold(f"/{runtime}")
         await site.git.create_template(runtime, calling_template(f"{host.url}/{runtime}"))
-        created = (await site.app.call("POST", "/workspaces", json={"name": "a", "runtime": runtime})).json()
+        created = await site.workspace(runtime)
         await asyncio.wait_for(gate.arrived.wait(), 60)
-        (record,) = (await site.app.call("GET", f"/images/builds?runtime={runtime}")).json()
+        (record,) = await site.get(f"/images/builds?runtime={runtime}")
         answer = await site.app.call("DELETE", f"/images/builds/{record['id']}")
-
-        async def failed() -> Json:
-            view = (await site.app.call("GET", f"/workspaces/{created['id']}/provisioning")).json()
-            return view if view["status"] == "failed" else None
-
-        view = await eventually(failed, "the workspace failed")
+        view = await site.view(created, "failed")
     assert (answer.status_code, answer.json()) == (200, {"status": "cancelled"})
     assert view["error"]["code"] == "build_cancelled"
 

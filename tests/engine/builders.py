@@ -57,13 +57,19 @@ class Build:
     lines: list[bytes] = field(default_factory=list)
 
     async def run(
-        self, dockerfile: str, *, seconds: float = PATIENCE, no_cache: bool = False, pass_fds: Sequence[int] = ()
+        self,
+        dockerfile: str,
+        *,
+        seconds: float = PATIENCE,
+        no_cache: bool = False,
+        pull: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> Self:
         """Build; ``{unique}`` in the Dockerfile keeps other builds' cached steps away."""
         self.directory.mkdir(exist_ok=True)
         (self.directory / "Dockerfile").write_text(dockerfile.replace("{unique}", self.unique))
         (self.directory / "data.txt").write_text("data")
-        request = BuildRequest(context=self.directory, labels=self.labels, platform=None, no_cache=no_cache)
+        request = BuildRequest(context=self.directory, labels=self.labels, platform=None, no_cache=no_cache, pull=pull)
         self.outcome = await self.builder.build(
             request, Deadline(seconds), on_step=self.steps.append, on_log=self.lines.append, pass_fds=pass_fds
         )

@@ -19,6 +19,7 @@ from workspace_server.model.build import BuilderKind, BuildFault, BuildRequest
 
 from .builders import Build, surroundings
 from .builders import builder as builder_of
+from .registry import registry
 
 GOOD = """\
 FROM python:3.11-slim
@@ -102,6 +103,22 @@ async def test_a_build_without_cache_runs_every_step(build: Build) -> None:
     second = await replace(build, steps=[], outcome=None).run(GOOD, no_cache=True)
 
     assert not any(step.cached for step in second.steps if step.name.startswith("RUN"))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("pull", [False, True])
+async def test_the_registry_of_a_base_image_that_is_here_is_asked_when_it_is_to_be_pulled(
+    build: Build, engine: Engine, *, pull: bool
+) -> None:
+    async with registry({}) as hub:
+        await engine.pull(f"{hub.host}/hello:1", None)
+        before = len(hub.requests)
+        await build.run(f"FROM {hub.host}/hello:1\nCOPY data.txt /\n", pull=pull)
+        asked = hub.requests[before:]
+        await engine.remove_image(build.image_id, force=True)
+        await engine.remove_image(f"{hub.host}/hello:1", force=True)
+
+    assert ("/v2/hello/manifests/1" in asked) is pull
 
 
 @pytest.mark.engine
@@ -303,4 +320,23 @@ def test_the_command_line_has_nothing_that_the_request_does_not_ask_for(
     assert command(tool, request, Path("/id")) == (
         f"/bin/x build {options} --iidfile /id --platform linux/arm64 --no-cache"
         " --label=a=1 --label=b=2 -f /tree/Dockerfile /tree"
+    ).split(" ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "options"),
+    [
+        (BuilderKind.BUILDX, (0, 13, 1), "--builder default --load --provenance=false --progress=rawjson"),
+        (BuilderKind.BUILDKIT, (20, 10), "--progress=plain"),
+        (BuilderKind.CLASSIC, (28, 2), "--force-rm"),
+    ],
+)
+def test_the_command_line_pulls_when_the_request_asks_for_it(
+    kind: BuilderKind, version: tuple[int, ...], options: str
+) -> None:
+    tool = BuildTool(kind=kind, program=Path("/bin/x"), version=version, engine_platform="linux/amd64")
+    request = BuildRequest(context=Path("/tree"), labels={}, platform=None, pull=True)
+
+    assert command(tool, request, Path("/id")) == (
+        f"/bin/x build {options} --iidfile /id --pull -f /tree/Dockerfile /tree"
     ).split(" ")

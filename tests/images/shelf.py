@@ -70,6 +70,7 @@ class Shelf:
             book=server.book,
             ledger=server.ledger,
             wanted=server.wanted,
+            known_failure=server.builds.known_failure,
         )
         pruner = Pruner(
             engine=server.engine,

@@ -13,7 +13,7 @@ from workspace_server.concurrency import FileLock, TaskScope
 from workspace_server.errors import TemplateError
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.lookup import Miss
-from workspace_server.model.build import BuildPhase, BuildState
+from workspace_server.model.build import BuildPhase, BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
@@ -141,14 +141,15 @@ async def test_a_build_is_queued_until_there_is_a_place(
         await hold.arrived.wait()
         second_waiter = waiting(server, second, heard := Heard())
         await until(lambda: heard.records != [])
-        states = {record.commit: (record.state, record.phase) for record in server.book.newest()}
+        await until(lambda: server.book.get(heard.records[0]).waits_for is BuildWait.PLACE)
+        states = {record.commit: (record.state, record.phase, record.waits_for) for record in server.book.newest()}
     await asyncio.gather(first_waiter, second_waiter)
 
     assert states == {
-        wanted.commit: (BuildState.RUNNING, BuildPhase.FETCH),
-        second.commit: (BuildState.QUEUED, BuildPhase.QUEUED),
+        wanted.commit: (BuildState.RUNNING, BuildPhase.FETCH, None),
+        second.commit: (BuildState.QUEUED, BuildPhase.QUEUED, BuildWait.PLACE),
     }
-    assert {record.state for record in server.book.newest()} == {BuildState.SUCCEEDED}
+    assert {(record.state, record.waits_for) for record in server.book.newest()} == {(BuildState.SUCCEEDED, None)}
 
 
 async def test_different_builds_run_side_by_side(
@@ -208,6 +209,7 @@ async def test_a_build_waits_as_long_as_another_process_holds_its_lock(
         waiter = waiting(server, wanted)
         await until(lambda: attempts == 3)
         assert (waiter.done(), git_host.pack_requests()) == (False, [])
+        assert [record.waits_for for record in server.book.newest()] == [BuildWait.LOCK]
 
     assert (await waiter).labels["molecule.image.build_id"] == wanted.build_id
 

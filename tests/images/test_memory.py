@@ -206,6 +206,25 @@ async def test_a_forced_build_is_tried_again(failed: Failed) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize(
+    ("wish", "options"),
+    [
+        (ORDINARY, (False, False)),
+        (BuildWish(force=True, no_cache=True), (True, False)),
+        (BuildWish(force=True, pull=True), (False, True)),
+    ],
+)
+async def test_the_builder_is_asked_for_what_a_person_asked_for(
+    server_of: ServerOf, template: Template, wish: BuildWish, options: tuple[bool, bool]
+) -> None:
+    recorder = Recorder()
+    server = server_of(choose=recorder.chosen)
+    await begun(server, server.service(template), template.runtime, wish)
+
+    assert [(request.no_cache, request.pull) for request in recorder.requests] == [options]
+
+
+@pytest.mark.engine
 async def test_a_new_commit_is_tried_at_once(failed: Failed, repository: Repository) -> None:
     await repository.commit({"content": "repaired"})
     await begun(failed.server, failed.service, failed.runtime)

@@ -1,6 +1,8 @@
 """Build records: readable by every server that shares the cache, whole or absent, and never outside it."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from workspace_server.errors import NotFoundError, TemplateError
 from workspace_server.images import BuildBook, BuildRecord
-from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
 
 from .making import COMMIT, OTHER_COMMIT, identity, template
 
@@ -82,6 +84,82 @@ def test_a_step_that_goes_on_is_one_step(book: BuildBook) -> None:
         book.note_step(record.id, BuildStep(n=1, of=2, name="RUN true", seconds=seconds))
 
     assert book.get(record.id).steps == (BuildStep(n=1, of=2, name="RUN true", seconds=1.5),)
+
+
+def noted(book: BuildBook, *steps: BuildStep) -> BuildRecord:
+    """A build that was at these steps."""
+    record = opened(book)
+    for step in steps:
+        book.note_step(record.id, step)
+    return book.get(record.id)
+
+
+@pytest.mark.parametrize(
+    ("steps", "name"),
+    [
+        ([BuildStep(n=1, of=3, name="a", seconds=1.0), BuildStep(n=2, of=3, name="b", seconds=1.0)], "b"),
+        ([BuildStep(n=1, of=3, name="a"), BuildStep(n=2, of=3, name="b", cached=True, seconds=0.0)], "a"),
+        ([BuildStep(n=1, of=3, name="a"), BuildStep(n=2, of=3, name="b")], "b"),
+        ([BuildStep(n=1, of=3, name="a", failed=True), BuildStep(n=2, of=3, name="b")], "a"),
+    ],
+    ids=["the last one", "one that runs still", "the last that runs", "the one that failed"],
+)
+def test_of_several_steps_one_tells_most(book: BuildBook, steps: list[BuildStep], name: str) -> None:
+    step = noted(book, *steps).step
+
+    assert step is not None
+    assert step.name == name
+
+
+def test_a_step_keeps_the_moment_it_began(book: BuildBook, cache: Path) -> None:
+    before = datetime.now(UTC)
+    record = noted(book, STEP)
+    (began,) = [step.started_at for step in record.steps]
+    book.note_step(record.id, replace(STEP, seconds=1.0))
+    ended = book.close(record.id, BuildState.SUCCEEDED)
+
+    assert began is not None
+    assert before <= began <= datetime.now(UTC)
+    assert [step.started_at for step in (*ended.steps, *BuildBook(cache).get(record.id).steps)] == [began] * 2
+
+
+def test_a_failed_step_whose_time_the_builder_does_not_tell_is_measured(book: BuildBook) -> None:
+    (step,) = noted(book, STEP, replace(STEP, failed=True)).steps
+
+    assert step.seconds is not None
+    assert 0 <= step.seconds < 10
+
+
+def test_what_a_build_waits_for_is_seen_until_it_ends(book: BuildBook) -> None:
+    record = opened(book)
+    book.note_wait(record.id, BuildWait.PLACE)
+    waiting = book.get(record.id).waits_for
+    book.close(record.id, BuildState.CANCELLED)
+
+    assert (waiting, book.get(record.id).waits_for) == (BuildWait.PLACE, None)
+
+
+CHANGES: dict[str, Callable[[BuildBook, str], object]] = {
+    "update": lambda book, build: book.update(build, phase=BuildPhase.FETCH),
+    "step": lambda book, build: book.note_step(build, STEP),
+    "wait": lambda book, build: book.note_wait(build, BuildWait.LOCK),
+    "close": lambda book, build: book.close(build, BuildState.SUCCEEDED),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_a_record_is_told(book: BuildBook, change: Callable[[BuildBook, str], object]) -> None:
+    record = opened(book).id
+    with book.changes.listen(record) as changed, book.growth.listen(record) as grown:
+        change(book, record)
+        assert (changed.is_set(), grown.is_set()) == (True, True)
+
+
+def test_a_written_line_is_told_to_those_who_read_the_log_only(book: BuildBook) -> None:
+    record = opened(book).id
+    with book.changes.listen(record) as changed, book.growth.listen(record) as grown, book.open_log(record) as log:
+        log.write(b"a line\n")
+        assert (changed.is_set(), grown.is_set()) == (False, True)
 
 
 def test_a_record_says_in_words_what_the_build_is_at(book: BuildBook) -> None:

@@ -1,14 +1,17 @@
 """What images there are, and what the next workspace of a runtime would find: asked, never changed."""
 
+import asyncio
 import os
 from datetime import UTC, datetime
 
 import pytest
 
 from support.engine import Engine as Api
+from support.engine_proxy import EngineProxy
 from support.git_repository import Repository
 from support.git_server import GitServer
-from workspace_server.errors import SourceError
+from workspace_server.engine import Engine
+from workspace_server.errors import SourceError, TemplateError
 from workspace_server.images import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.lookup import Hit, Miss
 from workspace_server.images.survey import Explanation, RuntimeInfo, Survey
@@ -16,7 +19,7 @@ from workspace_server.model import names
 from workspace_server.model.build import BuildState
 from workspace_server.runtimes import Runtimes, Template
 
-from .conftest import Heard, Server
+from .conftest import Heard, Server, ServerOf
 from .making import COMMIT, identity, labels_of, load_image, made_image
 from .making import template as template_at
 
@@ -35,6 +38,7 @@ def survey_of(server: Server, *templates: Template, source: ImageSource = LOCAL)
         book=server.book,
         ledger=server.ledger,
         wanted=server.wanted,
+        known_failure=server.builds.known_failure,
     )
 
 
@@ -136,6 +140,89 @@ async def test_an_image_is_shown_by_the_tag_of_its_commit(
 
     assert info.image is not None
     assert info.image.tag == f"{identity(template).repository}:{identity(template).tag}"
+
+
+FAILED = TemplateError("step 2 of 3 failed", code="build_failed")
+
+
+async def test_a_runtime_whose_newest_commit_failed_to_build_says_so(
+    survey: Survey, server: Server, template: Template, repository: Repository
+) -> None:
+    server.builds._memory.remember(identity(template, repository.tip()).build_id, FAILED)
+    info = await the_runtime(survey)
+
+    assert info.reason is not None
+    assert (info.reason.code, info.reason.message, info.head) == ("build_failed", FAILED.message, repository.tip())
+
+
+async def test_a_failure_of_another_commit_is_no_reason(survey: Survey, server: Server, template: Template) -> None:
+    server.builds._memory.remember(identity(template).build_id, FAILED)
+
+    assert (await the_runtime(survey)).reason is None
+
+
+async def test_a_failure_is_no_reason_when_the_image_is_here_all_the_same(
+    api: Api, survey: Survey, server: Server, template: Template, repository: Repository
+) -> None:
+    server.builds._memory.remember(identity(template, repository.tip()).build_id, FAILED)
+    await made(api, server, template, repository.tip())
+
+    assert (await the_runtime(survey)).reason is None
+
+
+async def test_a_failure_is_a_reason_when_only_an_image_of_another_commit_is_here(
+    api: Api, survey: Survey, server: Server, template: Template, repository: Repository
+) -> None:
+    server.builds._memory.remember(identity(template, repository.tip()).build_id, FAILED)
+    await made(api, server, template, COMMIT)
+    info = await the_runtime(survey)
+
+    assert (info.image is not None, info.reason and info.reason.code) == (True, "build_failed")
+
+
+@pytest.mark.parametrize("platform", ["linux/amd64", None])
+async def test_with_the_engine_away_every_runtime_is_listed_with_that_reason(
+    server_of: ServerOf, proxied: Engine, proxy: EngineProxy, template: Template, platform: str | None
+) -> None:
+    await proxy.down()
+    other = template_at(f"{template.runtime}-2", str(template.url))
+    source = LocalBuildSource(platform=platform)
+    infos = await survey_of(server_of(engine=proxied), template, other, source=source).runtimes()
+
+    assert [(info.name, info.image, info.reason and info.reason.code) for info in infos] == [
+        (template.runtime, None, "engine_unavailable"),
+        (other.runtime, None, "engine_unavailable"),
+    ]
+
+
+async def test_with_the_engine_away_the_newest_commit_is_shown_all_the_same(
+    server_of: ServerOf, proxied: Engine, proxy: EngineProxy, template: Template, repository: Repository
+) -> None:
+    await proxy.down()
+
+    assert (await the_runtime(survey_of(server_of(engine=proxied), template))).head == repository.tip()
+
+
+async def test_engine_and_git_host_are_asked_side_by_side(
+    server_of: ServerOf, proxied: Engine, proxy: EngineProxy, git_host: GitServer, template: Template
+) -> None:
+    silent = proxy.faults.hold("GET", "/images/json")
+    asked = asyncio.create_task(the_runtime(survey_of(server_of(engine=proxied), template)))
+    await silent.arrived.wait()
+    while not git_host.requests:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    proxy.faults.remove(silent)
+
+    assert (await asked).reason is None
+
+
+async def test_in_registry_mode_with_the_engine_away_that_is_the_reason(
+    server_of: ServerOf, proxied: Engine, proxy: EngineProxy, template: Template
+) -> None:
+    await proxy.down()
+    info = await the_runtime(survey_of(server_of(engine=proxied), template, source=REGISTRY))
+
+    assert (info.image, info.reason and info.reason.code) == (None, "engine_unavailable")
 
 
 async def test_in_registry_mode_no_git_host_is_asked(server: Server, template: Template, git_host: GitServer) -> None:

@@ -9,6 +9,7 @@ from workspace_server.errors import AuthError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.workspaces.progress import Phases
 
 _DEGRADED_FROM = 0.5
 _RECOVERED_BELOW = 0.1
@@ -106,6 +107,10 @@ class AgentRegistry:
         changes: dict[str, Any] = {"failure": None}
         if row.failure is not None:
             changes["last_sample_error"] = ""
+        if row.status is WorkspaceStatus.PROVISIONING:
+            phases = Phases(row.phases)
+            phases.complete()
+            changes["phases"] = phases.as_json()
         online = await self._workspaces.move(
             tx, row.id, WorkspaceStatus.ONLINE, leaving=row.status, generation=row.generation, **changes
         )

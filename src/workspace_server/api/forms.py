@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from workspace_server.images import BuildRecord
@@ -10,7 +10,7 @@ from workspace_server.images.lookup import Hit, Miss
 from workspace_server.images.prune import Item, Pruned
 from workspace_server.images.survey import Explanation, LocalImage, RuntimeInfo
 from workspace_server.model import names
-from workspace_server.model.build import BuildState
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace
 from workspace_server.workspaces.progress import seconds_since
@@ -54,8 +54,8 @@ def listed_workspace(workspace: Workspace) -> Mapping[str, Any]:
 def build(record: BuildRecord, *, with_steps: bool = True) -> Mapping[str, Any]:
     """A build."""
     form = asdict(record) | {
-        "step": record.step and asdict(record.step),
-        "steps": [asdict(step) for step in record.steps],
+        "step": record.step and _step(record.step, record),
+        "steps": [_step(step, record) for step in record.steps],
         "seconds": round(record.seconds, 3),
         "log": f"/images/builds/{record.id}/log",
     }
@@ -64,17 +64,45 @@ def build(record: BuildRecord, *, with_steps: bool = True) -> Mapping[str, Any]:
     return form
 
 
+def _step(step: BuildStep, record: BuildRecord) -> Mapping[str, Any]:
+    """A step; of one that runs, the seconds so far."""
+    running = not step.ended and not record.state.ended
+    seconds = step.seconds
+    if running and step.started_at is not None:
+        seconds = round((datetime.now(UTC) - step.started_at).total_seconds(), 3)
+    return {
+        "n": step.n,
+        "of": step.of,
+        "name": step.name,
+        "cached": step.cached,
+        "failed": step.failed,
+        "running": running,
+        "seconds": seconds,
+    }
+
+
 def build_hit(runtime: str, found: ImageInfo) -> Mapping[str, Any]:
-    """The answer to a build that is not needed: the image is there."""
+    """The image is there, so no build is needed: said in the form of a build, though none is on record."""
     return {
         "id": None,
         "runtime": runtime,
         "commit": found.labels.get(names.COMMIT),
         "build_id": found.labels.get(names.BUILD_ID),
         "platform": found.platform,
+        "reason": "",
+        "builder": None,
         "state": BuildState.HIT,
+        "phase": BuildPhase.DONE,
+        "waits_for": None,
+        "step": None,
+        "steps": [],
+        "waiters": 0,
+        "started_at": None,
+        "finished_at": None,
+        "seconds": 0,
         "image_id": found.id,
         "error": None,
+        "log": None,
     }
 
 
@@ -113,7 +141,7 @@ def _runtime_image(found: LocalImage, *, stale: bool) -> Mapping[str, Any]:
     return {
         "id": found.image.id,
         "tag": found.tag,
-        "commit": found.label(names.COMMIT),
+        "commit": found.label(names.COMMIT) or None,
         "platform": found.image.platform,
         "built_at": found.made.made_at,
         "size": found.image.size,

@@ -6,11 +6,12 @@ from typing import Annotated, assert_never
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field, StrictBool, StrictStr
-from starlette.responses import FileResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
-from workspace_server.api.stream import ServerSentEvent, event_stream
+from workspace_server.api.growing import growing_text
+from workspace_server.api.stream import Follow, ServerSentEvent, event_stream
 from workspace_server.api.wire import JsonAnswer, body_schema, json_body
 from workspace_server.errors import InvalidRequestError
 from workspace_server.images import LocalBuildSource, RegistrySource
@@ -50,11 +51,11 @@ async def explain(
 async def builds(
     request: Request,
     _: Annotated[Caller, Depends(access.people)],
-    runtime: Annotated[str | None, Query(description="Builds of this runtime only.")] = None,
+    runtime: Annotated[str, Query(description="Builds of this runtime only.")] = "",
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
 ) -> Response:
     """The builds of this server's cache, newest first, those under way included."""
-    found = services(request).builds.newest(runtime=runtime, limit=limit)
+    found = services(request).builds.newest(runtime=runtime or None, limit=limit)
     return JsonAnswer([forms.build(record) for record in found])
 
 
@@ -80,6 +81,7 @@ class StartBuild(BaseModel):
     runtime: StrictStr = Field(min_length=1, description="The runtime.", examples=["hermes"])
     force: StrictBool = Field(default=False, description="Build although the image is there, or its last build failed.")
     no_cache: StrictBool = Field(default=False, description="Use no cached layer.")
+    pull: StrictBool = Field(default=False, description="Look base images up anew at their registries.")
 
 
 @router.post("/builds", status_code=202, summary="Start a build", openapi_extra=body_schema(StartBuild))
@@ -90,10 +92,11 @@ async def start(
 ) -> Response:
     """Builds the newest commit of a runtime's template ahead of need.
 
-    202 with the build, which may be an equal one under way; 200 with `"state":"hit"` when the image is there.
+    202 with the build, which may be an equal one under way; 200 with `"state":"hit"` when the image is there. With
+    `force` it is built in any case; `no_cache` and `pull` count for a build that this request begins.
     """
     opened = services(request)
-    wish = BuildWish(force=body.force, no_cache=body.no_cache)
+    wish = BuildWish(force=body.force, no_cache=body.no_cache, pull=body.pull)
     found = await opened.images.begin_build(opened.runtimes.check(body.runtime), wish)
     if isinstance(found, ImageInfo):
         return JsonAnswer(forms.build_hit(body.runtime, found))
@@ -114,24 +117,26 @@ async def read(request: Request, build: str, _: Annotated[Caller, Depends(access
     return JsonAnswer(forms.build(services(request).builds.get(build)))
 
 
-@router.get("/builds/{build}/log", summary="Read a build's log", response_class=FileResponse)
+@router.get("/builds/{build}/log", summary="Read a build's log", response_class=PlainTextResponse)
 async def log(
     request: Request,
     build: str,
     _: Annotated[Caller, Depends(access.people)],
-    follow: Annotated[str, Query(description="`1`: server-sent events until the build ends.")] = "",
-    last_event_id: Annotated[int, Header(ge=0, description="Go on after this byte.")] = 0,
+    follow: Follow = False,  # noqa: FBT002 - a query parameter
+    last_event_id: Annotated[int, Header(ge=0, lt=2**63, description="Go on after this byte.")] = 0,
 ) -> Response:
-    """The whole output of the builder so far, from its first byte; `Range` is honoured.
+    """The whole output of the builder so far, from its first byte; a `Range` of bytes is honoured.
 
     With `follow=1`, server-sent events: `line` for each line, `step` when the build is at another step, `end` at last.
     An event's id is the byte of the log after it; `Last-Event-ID` resumes there. Every 15 s of silence bring a comment.
     """
     book = services(request).builds
     path = book.log_path(book.get(build).id)
-    if follow == "1":
-        return event_stream(_events(follow_build(book, build, last_event_id)))
-    return FileResponse(path, media_type="text/plain; charset=utf-8")
+    if not follow:
+        return growing_text(path, request.headers)
+    if last_event_id > (size := path.stat().st_size):
+        raise InvalidRequestError(f"Last-Event-ID {last_event_id} is beyond the end of the log, byte {size}")
+    return event_stream(_events(follow_build(book, build, last_event_id)))
 
 
 async def _events(news: AsyncGenerator[News, None]) -> AsyncGenerator[ServerSentEvent, None]:

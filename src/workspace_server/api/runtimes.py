@@ -16,6 +16,7 @@ router = APIRouter(tags=["images"])
 async def runtimes(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
     """Every runtime: where its images come from, whether one can be provisioned now, and if not, why.
 
-    In local-build mode the templates' hosts are asked at this moment, all side by side.
+    The engine and, in local-build mode, the templates' hosts are asked at this moment, all side by side, for half a
+    minute at most. A runtime whose newest commit failed to build a while ago has that failure as its reason.
     """
     return JsonAnswer([forms.runtime(info) for info in await services(request).survey.runtimes()])

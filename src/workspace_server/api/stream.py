@@ -4,14 +4,18 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Query
 from starlette.responses import StreamingResponse
 
 from workspace_server.api.wire import plain
 from workspace_server.concurrency import with_pauses
 
 _KEEP_ALIVE_SECONDS = 15.0
+
+Follow = Annotated[bool, Query(description="`1`: server-sent events instead, until there is nothing more to tell.")]
+"""The query parameter of a route that can be followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

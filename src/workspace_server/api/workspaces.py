@@ -1,6 +1,8 @@
 """Routes of workspaces: create, list, read, remove, how far, and messages to their agents."""
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any, assert_never
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -11,11 +13,14 @@ from workspace_server.agents import WakingError
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
 from workspace_server.api.path import uuid_of, workspace_of
+from workspace_server.api.stream import Follow, ServerSentEvent, event_stream
 from workspace_server.api.wire import JsonAnswer, Number, Whole, body_schema, json_body, read_body
-from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError, NotFoundError
-from workspace_server.images import BuildRecord, LocalBuildSource, RegistrySource
-from workspace_server.model.workspace import Workspace, WorkspaceSpec
+from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError
+from workspace_server.images import LocalBuildSource, RegistrySource
+from workspace_server.model.workspace import WorkspaceSpec
 from workspace_server.wiring import Services
+from workspace_server.workspaces.follow import Progress, build_of
+from workspace_server.workspaces.follow import follow as follow_provisioning
 from workspace_server.workspaces.service import ChildrenError
 
 router = APIRouter(tags=["workspaces"])
@@ -24,6 +29,7 @@ _NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", 
 _NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
 
 
@@ -135,12 +141,27 @@ async def remove(
 
 @router.get("/workspaces/{workspace_id}/provisioning", summary="How far a workspace is")
 async def provisioning(
-    request: Request, workspace_id: str, _: Annotated[Caller, Depends(access.own_reads)]
+    request: Request,
+    workspace_id: str,
+    _: Annotated[Caller, Depends(access.own_reads)],
+    follow: Follow = False,  # noqa: FBT002 - a query parameter
 ) -> Response:
-    """The phases of the present provisioning, the build that it waits for, and the error it ended with."""
+    """The phases of the present provisioning, the build that it waits for, and the error it ended with.
+
+    With `follow=1`, server-sent events: a `provisioning` with the same object at once and at every change, until the
+    workspace is not being provisioned any more. Every 15 s of silence bring a comment.
+    """
     opened = services(request)
     workspace = await workspace_of(request, workspace_id)
-    return JsonAnswer(forms.provisioning(workspace, _build(opened, workspace)))
+    if follow:
+        return event_stream(_events(follow_provisioning(opened.store, opened.builds, workspace.id)))
+    return JsonAnswer(forms.provisioning(workspace, build_of(workspace, opened.builds)))
+
+
+async def _events(news: AsyncGenerator[Progress, None]) -> AsyncGenerator[ServerSentEvent, None]:
+    async with aclosing(news):
+        async for workspace, build in news:
+            yield ServerSentEvent(event="provisioning", data=forms.provisioning(workspace, build))
 
 
 @router.post("/workspaces/{workspace_id}/a2a", summary="Send a message to an agent")
@@ -182,7 +203,7 @@ async def _sender(request: Request, claimed: str | None) -> str | None:
 
 
 def _seconds(header: str | None) -> float | None:
-    return float(header) if header and header.isdecimal() and int(header) > 0 else None
+    return float(header) if header and _SECONDS.fullmatch(header) and int(header) > 0 else None
 
 
 def _spec(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
@@ -227,12 +248,3 @@ def _tier(asked: int, opened: Services) -> int:
     if not 1 <= tier <= highest:
         raise InvalidRequestError(f"tier must be from 1 to {highest}", code="invalid_tier")
     return tier
-
-
-def _build(opened: Services, workspace: Workspace) -> BuildRecord | None:
-    if workspace.image is None or workspace.image.build is None:
-        return None
-    try:
-        return opened.builds.get(workspace.image.build)
-    except NotFoundError:
-        return None  # its record was cleaned up

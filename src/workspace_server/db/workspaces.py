@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workspace_server.concurrency import Changes
 from workspace_server.db.database import Database, Transaction
 from workspace_server.db.schema import now, workspaces
 from workspace_server.model.workspace import Failure, ImageOnRow, Workspace, WorkspaceSpec, WorkspaceStatus, may_become
@@ -17,9 +19,10 @@ _PROVISIONED = (WorkspaceStatus.PROVISIONING, WorkspaceStatus.ONLINE, WorkspaceS
 
 
 class WorkspaceStore:
-    """Rows of ``workspaces``."""
+    """Rows of ``workspaces``. ``changes`` tells of every committed change of one, by the workspace's id."""
 
     def __init__(self, database: Database) -> None:
+        self.changes: Changes[str] = Changes()
         self._database = database
 
     async def get(self, workspace_id: str) -> Workspace | None:
@@ -186,6 +189,8 @@ class WorkspaceStore:
             .returning(workspaces.c.id)
         )
         ids = set(changed.scalars())
+        for identity in ids:
+            tx.on_commit(partial(self.changes.note, identity))
         return [identity for identity in order if identity in ids]
 
     async def mark_cleared(self, tx: Transaction, workspace_id: str) -> None:
@@ -196,6 +201,7 @@ class WorkspaceStore:
         if (await tx.connection.execute(purged)).first() is not None:
             await tx.connection.execute(children.values(parent_id=None))
             await tx.connection.execute(sa.delete(workspaces).where(here))
+            tx.on_commit(partial(self.changes.note, workspace_id))
         else:
             await tx.connection.execute(sa.update(workspaces).where(here).values(cleared=True))
 
@@ -207,6 +213,8 @@ class WorkspaceStore:
     async def _update(self, tx: Transaction, *conditions: sa.ColumnElement[bool], **changes: Any) -> Workspace | None:
         statement = sa.update(workspaces).where(*conditions).values(updated_at=now(), **_encoded(changes))
         rows = await _rows(tx.connection, statement.returning(*_COLUMNS))
+        for row in rows:
+            tx.on_commit(partial(self.changes.note, row.id))
         return rows[0] if rows else None
 
 

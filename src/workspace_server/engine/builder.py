@@ -123,6 +123,7 @@ def command(tool: BuildTool, request: BuildRequest, id_file: Path) -> list[str]:
         str(id_file),
         *(["--platform", request.platform] if request.platform else []),
         *(["--no-cache"] if request.no_cache else []),
+        *(["--pull"] if request.pull else []),
         *(f"--label={name}={value}" for name, value in sorted(request.labels.items())),
         "-f",
         str(request.context / "Dockerfile"),

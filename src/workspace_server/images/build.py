@@ -24,7 +24,7 @@ from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
 from workspace_server.images.words import build_cancelled, too_long
-from workspace_server.model.build import BuildState
+from workspace_server.model.build import BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
 
 log = structlog.get_logger(__name__)
@@ -40,10 +40,14 @@ class BuildLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildWish:
-    """What a person may ask of a build: ``force`` it though the image is there, use no cached layer."""
+    """What a person may ask of a build.
+
+    ``force``: although the image is there; ``no_cache``: use no cached layer; ``pull``: look base images up anew.
+    """
 
     force: bool = False
     no_cache: bool = False
+    pull: bool = False
 
 
 _ORDINARY = BuildWish()
@@ -113,7 +117,7 @@ class LocalBuilds:
         if running is None:
             if wish.force:
                 self._memory.forget(build_id)
-            elif (failed := self._memory.recall(build_id)) is not None:
+            elif (failed := self.known_failure(build_id)) is not None:
                 raise failed
             record_id = self._book.open(identity, reason).id
             cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -137,6 +141,10 @@ class LocalBuilds:
     def was_built(self, build_id: str) -> bool:
         """Whether a build of that id is on record to have ended well."""
         return self._book.has_made(build_id)
+
+    def known_failure(self, build_id: str) -> WorkspaceServerError | None:
+        """What ``begin`` raises at once for that build, which failed a while ago; None when it would build."""
+        return self._memory.recall(build_id)
 
     def settle_interrupted(self) -> None:
         """Close the records of builds whose server died. One that another server runs holds its lock."""
@@ -195,14 +203,18 @@ class LocalBuilds:
         """Take the lock of the build id and look again: another process may have built what we waited for."""
         with cache_translated(self._locks):
             self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._book.note_wait(record_id, BuildWait.LOCK)
         async with FileLock(self._lock_path(identity.build_id)) as lock:
+            self._book.note_wait(record_id, None)
             if not wish.force:
                 match await look_up(self._engine, self._ledger, identity):
                     case Hit(image=image) if self._ledger.touch(image.id):
                         self._book.update(record_id, image_id=image.id)
                         return image, BuildState.HIT
+            self._book.note_wait(record_id, BuildWait.PLACE)
             async with self._places:
-                plan = BuildPlan(identity=identity, record_id=record_id, no_cache=wish.no_cache)
+                self._book.note_wait(record_id, None)
+                plan = BuildPlan(identity=identity, record_id=record_id, no_cache=wish.no_cache, pull=wish.pull)
                 deadline = Deadline(self._limits.seconds)
                 try:
                     return await self._maker.make(plan, lock, deadline), BuildState.SUCCEEDED

@@ -7,7 +7,7 @@ from typing import Any
 
 from workspace_server.images.records import BuildBook, BuildRecord
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.2  # for builds of other servers, which tell this one nothing
 _BLOCK = 64 * 1024
 
 
@@ -39,12 +39,16 @@ News = LogLine | StepChange | BuildEnd
 
 
 async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncGenerator[News, None]:
-    """Everything of a build's log after byte ``offset``, as it is written. Raises NotFoundError."""
+    """Everything of a build's log after byte ``offset``, as it is written. Raises NotFoundError.
+
+    The present step comes first; steps that come faster than they are taken are left out, lines never.
+    """
     record = book.get(build)
     step: Any = None
-    with book.log_path(build).open("rb") as log:
+    with book.log_path(build).open("rb") as log, book.growth.listen(build) as changed:
         log.seek(offset)
         while True:
+            changed.clear()
             # The record first: a build that has ended by now has written everything that is read below.
             record = book.get(build)
             if record.step != step:
@@ -63,4 +67,7 @@ async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncGenerator
                 yield BuildEnd(offset, record)
                 return
             log.seek(offset)
-            await asyncio.sleep(_POLL_SECONDS)
+            if book.runs_here(build):
+                await changed.wait()
+            else:
+                await asyncio.sleep(_POLL_SECONDS)

@@ -25,11 +25,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
-    """What to build, on which record to tell of it, and whether cached layers may be used."""
+    """What to build, and on which record to tell of it; ``no_cache`` and ``pull`` as in ``BuildWish``."""
 
     identity: BuildIdentity
     record_id: str
     no_cache: bool
+    pull: bool
 
 
 class ImageMaker:
@@ -65,6 +66,7 @@ class ImageMaker:
             labels=identity.labels(dockerfile),
             platform=identity.platform,
             no_cache=plan.no_cache,
+            pull=plan.pull,
         )
         self._book.update(plan.record_id, phase=BuildPhase.BUILD)
         image_id = await self._run(builder, request, plan, lock, deadline)

@@ -6,19 +6,21 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 from ulid import ULID
 
+from workspace_server.concurrency import Changes
 from workspace_server.errors import NotFoundError, WorkspaceServerError
 from workspace_server.files import write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
 
 _LOOKED_AT = 50
 
@@ -36,6 +38,7 @@ class BuildRecord:
     builder: str | None = None
     state: BuildState = BuildState.QUEUED
     phase: BuildPhase = BuildPhase.QUEUED
+    waits_for: BuildWait | None = None
     steps: tuple[BuildStep, ...] = ()
     waiters: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -50,8 +53,10 @@ class BuildRecord:
 
     @property
     def step(self) -> BuildStep | None:
-        """The step that is running, or was the last to run."""
-        return self.steps[-1] if self.steps else None
+        """The step that failed, else the last one that runs, else the last one that ran."""
+        failed = [step for step in self.steps if step.failed]
+        running = [step for step in self.steps if not step.ended]
+        return next(iter([*failed[-1:], *running[-1:], *self.steps[-1:]]), None)
 
     @property
     def where(self) -> str:
@@ -59,13 +64,35 @@ class BuildRecord:
         return f"step {self.step.n} of {self.step.of}, {self.step.name}" if self.step else self.phase.value
 
 
+class BuildLog:
+    """A build's log, open to append to. Unbuffered: whoever follows it hears of every write, and sees it."""
+
+    def __init__(self, path: Path, tell: Callable[[], None]) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._tell = tell
+
+    def write(self, text: bytes) -> None:
+        """Append ``text``. Raises OSError."""
+        self._file.write(text)
+        self._tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
 class BuildBook:
     """The builds of one cache. Running builds live in memory, and on disk for everybody else.
 
-    So do ended ones whose end could not be written.
+    So do ended ones whose end could not be written. Of the builds of this process, by their ids,
+    ``changes`` tells when a record changed, and ``growth`` when it changed or its log grew.
     """
 
     def __init__(self, cache: Path) -> None:
+        self.changes: Changes[str | None] = Changes()
+        self.growth: Changes[str] = Changes()
         self._folder = cache / "builds"
         self._active: dict[str, BuildRecord] = {}
 
@@ -99,11 +126,21 @@ class BuildBook:
         if record is not None:
             self._active[record_id] = replace(record, waiters=record.waiters + change)
 
+    def note_wait(self, record_id: str, waits_for: BuildWait | None) -> None:
+        """A build waits for something, or does not any more; kept in memory only."""
+        self._active[record_id] = replace(self._active[record_id], waits_for=waits_for)
+        self._note(record_id)
+
     def note_step(self, record_id: str, step: BuildStep) -> None:
-        """A step began or changed; kept in memory until the build's next phase."""
-        record = self._active[record_id]
-        steps = {(known.n, known.name): known for known in record.steps} | {(step.n, step.name): step}
+        """A step began or changed; kept in memory until the build's next phase. Without seconds it is measured here."""
+        record, now = self._active[record_id], datetime.now(UTC)
+        steps = {(known.n, known.name): known for known in record.steps}
+        known = steps.get((step.n, step.name), step)
+        started_at = known.started_at or now
+        seconds = round((now - started_at).total_seconds(), 3) if step.failed and step.seconds is None else step.seconds
+        steps[step.n, step.name] = replace(step, started_at=started_at, seconds=seconds)
         self._active[record_id] = replace(record, steps=tuple(steps.values()))
+        self._note(record_id)
 
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
         """End a running build's record; it has ended here also when that cannot be written."""
@@ -111,14 +148,22 @@ class BuildBook:
             self._active[record_id],
             state=state,
             phase=BuildPhase.DONE,
+            waits_for=None,
             waiters=0,
             finished_at=datetime.now(UTC),
             error=error.as_dict() if error else None,
         )
         self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
-        self._save(record)
-        del self._active[record_id]
+        try:
+            self._save(record)
+            del self._active[record_id]
+        finally:
+            self._note(record_id)
         return record
+
+    def runs_here(self, record_id: str) -> bool:
+        """Whether the build runs in this process, so that its changes are told."""
+        return record_id in self._active
 
     def get(self, record_id: str) -> BuildRecord:
         """One build; raises NotFoundError ``unknown_build``."""
@@ -173,9 +218,9 @@ class BuildBook:
         """Where a build's log is."""
         return self._folder / record_id / "log"
 
-    def open_log(self, record_id: str) -> BinaryIO:
-        """The log, to append to; unbuffered, so that whoever follows it sees every line."""
-        return self.log_path(record_id).open("ab", buffering=0)
+    def open_log(self, record_id: str) -> BuildLog:
+        """A build's log, to append to."""
+        return BuildLog(self.log_path(record_id), partial(self.growth.note, record_id))
 
     def _all(self) -> Iterable[BuildRecord]:
         try:
@@ -192,6 +237,11 @@ class BuildBook:
         with cache_translated(self._folder):
             write_private(path, json.dumps(asdict(record), default=_encode))
         self._active[record.id] = record
+        self._note(record.id)
+
+    def _note(self, record_id: str) -> None:
+        self.changes.note(record_id)
+        self.growth.note(record_id)
 
     def _load(self, record_id: str) -> BuildRecord | None:
         try:
@@ -200,13 +250,22 @@ class BuildBook:
             fields |= {
                 "state": BuildState(fields["state"]),
                 "phase": BuildPhase(fields["phase"]),
-                "steps": tuple(BuildStep(**step) for step in fields["steps"]),
+                "waits_for": BuildWait(fields["waits_for"]) if fields.get("waits_for") else None,
+                "steps": tuple(_step(**step) for step in fields["steps"]),
                 "started_at": datetime.fromisoformat(fields["started_at"]),
-                "finished_at": fields["finished_at"] and datetime.fromisoformat(fields["finished_at"]),
+                "finished_at": _moment(fields["finished_at"]),
             }
             return BuildRecord(**fields)
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return None  # not a record, or half of one: the build it told of is over
+
+
+def _step(*, started_at: str | None = None, **fields: Any) -> BuildStep:
+    return BuildStep(started_at=_moment(started_at), **fields)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _encode(value: object) -> str:

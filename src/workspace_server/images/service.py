@@ -9,7 +9,7 @@ import structlog
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
-from workspace_server.errors import ConflictError, SourceError
+from workspace_server.errors import ConflictError, SourceError, WorkspaceServerError
 from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.images.build import BuildWish, LocalBuilds
 from workspace_server.images.identity import BuildIdentity
@@ -131,6 +131,10 @@ class ImageService:
         Raises NotFoundError, and ConflictError when it has ended already.
         """
         await self._builds.cancel(record_id, who)
+
+    def known_failure(self, build_id: str) -> WorkspaceServerError | None:
+        """Why that build is not tried again for a while; None when it is built on demand."""
+        return self._builds.known_failure(build_id)
 
     async def template_config(self, runtime: str, image: EnsuredImage) -> bytes | None:
         """The ``config.yaml`` of the template that a local build was made from; None where there is none."""

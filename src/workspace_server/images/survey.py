@@ -1,17 +1,18 @@
 """What images there are, and what the next workspace of a runtime would find. Asks; changes nothing."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.git import Resolver
+from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger, MadeImage
-from workspace_server.images.lookup import Hit, Miss, look_up
+from workspace_server.images.lookup import Hit, Miss, look_up, same_platform
 from workspace_server.images.records import BuildBook
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.wanted import WantedBuilds
@@ -20,6 +21,8 @@ from workspace_server.model import names
 from workspace_server.model.build import BuildState
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Runtimes, Template
+
+T = TypeVar("T")
 
 _SECONDS = 30
 
@@ -72,8 +75,16 @@ class Explanation:
     estimate_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnEngine:
+    """What the engine says: the images that were built here, and the platform that the next one would be built for."""
+
+    images: list[LocalImage]
+    platform: str
+
+
 class Survey:
-    """Answers questions about images."""
+    """Answers questions about images. ``known_failure`` tells why a build id is not built again for a while."""
 
     def __init__(
         self,
@@ -85,6 +96,7 @@ class Survey:
         book: BuildBook,
         ledger: ImageLedger,
         wanted: WantedBuilds,
+        known_failure: Callable[[str], WorkspaceServerError | None],
     ) -> None:
         self._source = source
         self._runtimes = runtimes
@@ -93,6 +105,7 @@ class Survey:
         self._book = book
         self._ledger = ledger
         self._wanted = wanted
+        self._known_failure = known_failure
 
     async def images(self) -> list[LocalImage]:
         """The images that builds of this cache made, newest first. Raises UnavailableError."""
@@ -111,16 +124,24 @@ class Survey:
         return sorted(found, key=lambda image: image.made.made_at, reverse=True)
 
     async def runtimes(self) -> list[RuntimeInfo]:
-        """Every runtime; the templates' hosts are asked now, side by side. Raises UnavailableError for the engine."""
+        """Every runtime. The engine and the templates' hosts are asked now, side by side, for half a minute at most.
+
+        Whoever does not answer is a reason why a runtime cannot be provisioned, never a failure of the whole.
+        """
         match self._source:
             case LocalBuildSource():
-                images = await self.images()
-                platform = await self._wanted.platform(self._source)
-                asked = (self._local(name, platform, images) for name in self._runtimes.names)
-                return list(await asyncio.gather(*asked))
+                templates = [self._runtimes.template(name) for name in self._runtimes.names]
+                on_engine, heads = await asyncio.gather(
+                    _or_error(self._on_engine(self._source)),
+                    asyncio.gather(*(_or_error(self._head(each)) for each in templates)),
+                )
+                return [self._local(each, head, on_engine) for each, head in zip(templates, heads, strict=True)]
             case RegistrySource():
+                answer = await _or_error(self._engine.info())
+                reason = answer if isinstance(answer, WorkspaceServerError) else None
                 return [
-                    RuntimeInfo(name=name, source=self._source.name, template=None) for name in self._runtimes.names
+                    RuntimeInfo(name=name, source=self._source.name, template=None, reason=reason)
+                    for name in self._runtimes.names
                 ]
             case _:
                 assert_never(self._source)
@@ -141,32 +162,67 @@ class Survey:
             estimate_seconds=None if isinstance(found, Hit) else self._estimate(runtime),
         )
 
-    async def _local(self, name: str, platform: str, images: list[LocalImage]) -> RuntimeInfo:
-        template = self._runtimes.template(name)
-        head, image = None, _newest(template, platform, images)
-        reason: WorkspaceServerError | None = None
-        may_ask = self._resolver.may_ask(template)
-        try:
-            if may_ask:
-                head = await self._resolver.resolve(template, Deadline(_SECONDS))
-            elif image is None:
-                reason = nothing_offline(template, platform)
-        except WorkspaceServerError as error:
-            reason = error
+    async def _head(self, template: Template) -> str | None:
+        """The newest commit of a template; None when its host may not be asked."""
+        if not self._resolver.may_ask(template):
+            return None
+        return await self._resolver.resolve(template, Deadline(_SECONDS))
+
+    async def _on_engine(self, source: LocalBuildSource) -> _OnEngine:
+        images, platform = await asyncio.gather(self.images(), self._wanted.platform(source))
+        return _OnEngine(images=images, platform=platform)
+
+    def _local(
+        self, template: Template, head: str | WorkspaceServerError | None, on_engine: _OnEngine | WorkspaceServerError
+    ) -> RuntimeInfo:
+        """What is known of a runtime that is built here. With the engine away, nothing else is a reason."""
+        image: LocalImage | None = None
+        if isinstance(on_engine, WorkspaceServerError):
+            reason: WorkspaceServerError | None = on_engine
+        else:
+            image = _newest(template, on_engine.platform, on_engine.images)
+            reason = self._reason(template, head, image, on_engine)
         return RuntimeInfo(
-            name=name,
+            name=template.runtime,
             source=self._source.name,
             template=str(template.url),
-            head=head,
+            head=head if isinstance(head, str) else None,
             image=image,
-            stale=not may_ask,
+            stale=not self._resolver.may_ask(template),
             reason=reason,
         )
+
+    def _reason(
+        self,
+        template: Template,
+        head: str | WorkspaceServerError | None,
+        image: LocalImage | None,
+        on_engine: _OnEngine,
+    ) -> WorkspaceServerError | None:
+        """Why the engine, which is there, gets no image of the runtime now."""
+        if isinstance(head, WorkspaceServerError):
+            return head
+        if head is None:
+            return None if image else nothing_offline(template, on_engine.platform)
+        identity = BuildIdentity(template=template, commit=head, platform=on_engine.platform)
+        is_here = any(
+            each.made.build_id == each.label(names.BUILD_ID) == identity.build_id
+            and same_platform(each.image.platform, identity.platform)
+            for each in on_engine.images
+        )
+        return None if is_here else self._known_failure(identity.build_id)
 
     def _estimate(self, runtime: str) -> float | None:
         """How long the runtime's last build took."""
         last = (record for record in self._book.newest(runtime=runtime) if record.state is BuildState.SUCCEEDED)
         return next((round(record.seconds) for record in last), None)
+
+
+async def _or_error(asked: Coroutine[object, object, T]) -> T | WorkspaceServerError:
+    try:
+        return await asked
+    except WorkspaceServerError as error:
+        return error
 
 
 def _newest(template: Template, platform: str, images: list[LocalImage]) -> LocalImage | None:

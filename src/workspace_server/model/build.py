@@ -1,7 +1,8 @@
 """A local build: what it is made from, how far it is, how it ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,6 +34,15 @@ class BuildPhase(StrEnum):
     DONE = "done"
 
 
+class BuildWait(StrEnum):
+    """What a queued build waits for."""
+
+    LOCK = "lock"
+    """Another server, or a builder that outlived one, makes the same image."""
+    PLACE = "place"
+    """As many builds run as may run at once."""
+
+
 class BuilderKind(StrEnum):
     """Which of the docker CLI's three builders does the work, best first."""
 
@@ -43,7 +53,11 @@ class BuilderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStep:
-    """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them."""
+    """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them.
+
+    ``seconds`` is None until it ended, and of one that was told to stop because another failed. ``started_at`` is when
+    this program heard of it.
+    """
 
     n: int
     of: int
@@ -51,6 +65,12 @@ class BuildStep:
     cached: bool = False
     seconds: float | None = None
     failed: bool = False
+    started_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ran to its end, well or not."""
+        return self.failed or self.seconds is not None
 
 
 class BuildFault(StrEnum):
@@ -82,9 +102,13 @@ class BuildFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What to build: a verified tree with a Dockerfile at its root, labels to stamp, a platform (None: native)."""
+    """What to build: a verified tree with a Dockerfile at its root, labels to stamp, a platform (None: native).
+
+    ``pull``: look base images up at their registries even when they are here.
+    """
 
     context: Path
     labels: Mapping[str, str]
     platform: str | None
     no_cache: bool = False
+    pull: bool = False

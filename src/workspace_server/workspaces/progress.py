@@ -22,6 +22,12 @@ class Phases:
         """The last phase is done."""
         self._end("done")
 
+    def complete(self) -> None:
+        """The agent has called, perhaps before anybody wrote that it is waited for: all phases are done."""
+        if Phase.ONLINE not in self._entries:
+            self.enter(Phase.ONLINE)
+        self.finish()
+
     def fail(self) -> None:
         """The running phase failed."""
         self._end("failed")
