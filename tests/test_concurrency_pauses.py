@@ -50,24 +50,24 @@ async def until_idle() -> None:
 async def test_items_come_in_their_order_until_the_end(source: Source) -> None:
     source.give("a", "b", "c", None)
 
-    assert [item async for item in with_pauses(source(), NEVER)] == ["a", "b", "c"]
+    assert [item async for item in with_pauses(source(), NEVER, asyncio.Event())] == ["a", "b", "c"]
 
 
 async def test_nothing_comes_of_an_empty_source(source: Source) -> None:
     source.give(None)
 
-    assert [item async for item in with_pauses(source(), NEVER)] == []
+    assert [item async for item in with_pauses(source(), NEVER, asyncio.Event())] == []
 
 
 async def test_silence_brings_none_again_and_again(source: Source) -> None:
-    found = with_pauses(source(), SOON)
+    found = with_pauses(source(), SOON, asyncio.Event())
 
     assert [await upcoming(found) for _ in range(3)] == [None, None, None]
     await found.aclose()
 
 
 async def test_an_item_after_silence_is_not_lost(source: Source) -> None:
-    found = with_pauses(source(), SOON)
+    found = with_pauses(source(), SOON, asyncio.Event())
     await upcoming(found)
     source.give("a")
     item = await upcoming(found)
@@ -79,7 +79,7 @@ async def test_an_item_after_silence_is_not_lost(source: Source) -> None:
 
 
 async def test_nothing_is_said_while_the_silence_is_short(source: Source) -> None:
-    found = with_pauses(source(), NEVER)
+    found = with_pauses(source(), NEVER, asyncio.Event())
     waiting = asyncio.create_task(upcoming(found))
     await until_idle()
     assert not waiting.done()
@@ -90,15 +90,38 @@ async def test_nothing_is_said_while_the_silence_is_short(source: Source) -> Non
 
 async def test_an_error_of_the_source_is_raised_after_what_came_before(source: Source) -> None:
     source.give("a", LookupError("it broke"))
-    found = with_pauses(source(), NEVER)
+    found = with_pauses(source(), NEVER, asyncio.Event())
     assert await upcoming(found) == "a"
 
     with pytest.raises(LookupError, match="it broke"):
         await upcoming(found)
 
 
+async def test_when_it_is_stopped_no_more_is_waited_for_and_the_source_ends(source: Source) -> None:
+    before, stop = asyncio.all_tasks(), asyncio.Event()
+    source.give("a")
+    found = with_pauses(source(), NEVER, stop)
+    first = await upcoming(found)
+    rest = asyncio.create_task(upcoming(found))
+    await until_idle()
+    stop.set()
+
+    assert first == "a"
+    with pytest.raises(StopAsyncIteration):
+        await rest
+    assert (source.left.is_set(), asyncio.all_tasks()) == (True, before)
+
+
+async def test_what_is_stopped_already_says_nothing(source: Source) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    source.give("a")
+
+    assert [item async for item in with_pauses(source(), NEVER, stop)] == []
+
+
 async def test_leaving_during_a_pause_ends_the_source(source: Source) -> None:
-    found = with_pauses(source(), SOON)
+    found = with_pauses(source(), SOON, asyncio.Event())
     await upcoming(found)
     await found.aclose()
 
@@ -107,7 +130,7 @@ async def test_leaving_during_a_pause_ends_the_source(source: Source) -> None:
 
 async def test_leaving_during_a_pause_leaves_no_task(source: Source) -> None:
     before = asyncio.all_tasks()
-    found = with_pauses(source(), SOON)
+    found = with_pauses(source(), SOON, asyncio.Event())
     await upcoming(found)
     await found.aclose()
 
@@ -116,7 +139,7 @@ async def test_leaving_during_a_pause_leaves_no_task(source: Source) -> None:
 
 async def test_leaving_after_an_item_ends_the_source(source: Source) -> None:
     source.give("a", "b")
-    found = with_pauses(source(), NEVER)
+    found = with_pauses(source(), NEVER, asyncio.Event())
     await upcoming(found)
     await found.aclose()
 
@@ -125,7 +148,7 @@ async def test_leaving_after_an_item_ends_the_source(source: Source) -> None:
 
 async def test_a_cancelled_wait_ends_the_source_and_leaves_no_task(source: Source) -> None:
     before = asyncio.all_tasks()
-    waiting = asyncio.create_task(upcoming(with_pauses(source(), NEVER)))
+    waiting = asyncio.create_task(upcoming(with_pauses(source(), NEVER, asyncio.Event())))
     await until_idle()
     waiting.cancel()
     await asyncio.wait([waiting])

@@ -9,17 +9,19 @@ import struct
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from images.making import identity, template
 from support.processes import running
 from support.server import NO_ENGINE, ServerProcess, free_port, server_process
 from workspace_server import server as module
 from workspace_server.errors import SettingsError
+from workspace_server.model.build import BuildStep
 from workspace_server.server import check_exposure, listening
 from workspace_server.settings import Settings, load_settings
 from workspace_server.wiring import Services, open_services
@@ -124,6 +126,20 @@ async def test_it_ends_well_when_it_is_asked_to(tmp_path: Path, number: signal.S
         await server.client.get("/health")  # a connection that is kept open
         await server.stop(number)
         assert [line["event"] for line in server.log_lines()][-1] == "stopping"
+
+
+async def test_it_does_not_wait_for_whoever_follows_something(tmp_path: Path) -> None:
+    configured, loop = settings(tmp_path), asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{configured.port}"))
+        async with listening(configured) as services:
+            build = services.builds.open(identity(template()), "no image").id
+            services.builds.note_step(build, BuildStep(n=1, of=2, name="RUN sleep"))
+            log = client.stream("GET", f"/images/builds/{build}/log?follow=1")
+            lines = (await stack.enter_async_context(log)).aiter_lines()
+            first, began = await anext(lines), loop.time()
+        assert loop.time() - began < module._DRAIN_SECONDS / 2
+        assert (first, "event: end" in [line async for line in lines]) == ("id: 0", False)
 
 
 async def test_it_is_the_same_installation_after_a_restart(tmp_path: Path) -> None:

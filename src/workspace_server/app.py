@@ -1,5 +1,7 @@
 """The web application: routes, what surrounds them, and their description."""
 
+import asyncio
+
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -25,6 +27,7 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.stopping = asyncio.Event()  # set by whoever serves it, so that answers without an end end
     edge.install(app, services.settings)
     for module in (health, workspaces, lifecycle, secrets, registry, runtimes, images):
         app.include_router(module.router, responses={"4XX": _REFUSAL})

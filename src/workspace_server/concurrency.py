@@ -96,22 +96,28 @@ async def first_of(*contenders: Coroutine[object, object, V]) -> V:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def with_pauses(items: AsyncGenerator[V, None], seconds: float) -> AsyncGenerator[V | None, None]:
-    """The items as they come, and None whenever none came for ``seconds``. Left early, it closes ``items``."""
-    upcoming = asyncio.create_task(_next(items))
+async def with_pauses(
+    items: AsyncGenerator[V, None], seconds: float, stop: asyncio.Event
+) -> AsyncGenerator[V | None, None]:
+    """The items as they come until ``stop`` is set, and None whenever none came for ``seconds``.
+
+    Left early, it closes ``items``.
+    """
+    stopped, upcoming = asyncio.create_task(stop.wait()), asyncio.create_task(_next(items))
     try:
-        while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=seconds)
+        while not stop.is_set():
+            done, _ = await asyncio.wait({upcoming, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 yield None
-                continue
-            if not (found := upcoming.result()):
-                return
-            yield found[0]
-            upcoming = asyncio.create_task(_next(items))
+            elif upcoming in done:
+                if not (found := upcoming.result()):
+                    return
+                yield found[0]
+                upcoming = asyncio.create_task(_next(items))
     finally:
+        stopped.cancel()
         upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
+        await asyncio.gather(stopped, upcoming, return_exceptions=True)
         await items.aclose()
 
 

@@ -59,6 +59,7 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
             try:
                 yield services
             finally:
+                app.state.stopping.set()
                 await gateway.close()
                 await main.stop()
 

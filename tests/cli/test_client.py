@@ -1,11 +1,12 @@
 """The server's API, as a command calls it."""
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import httpx
 import pytest
 
-from workspace_server.cli.client import Client, open_client
+from workspace_server.cli.client import Client, open_client, path_of
 from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 
 from .conftest import Server, json_of
@@ -71,6 +72,60 @@ async def test_a_server_that_is_slow_is_not_said_to_be_away(client_of: ClientOf)
 
     error = await failure(client)
     assert (type(error), "did not answer in time" in error.message) == (DeadlineError, True)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"hint": "x"}', b'"text"', b"null"])
+async def test_an_error_in_another_form_names_the_status(client_of: ClientOf, body: bytes) -> None:
+    client, _ = client_of(httpx.Response(500, content=body))
+
+    assert (await failure(client)).message == "the server answered 500"
+
+
+STREAM = (
+    b'event: step\nid: 0\ndata: {"n":1}\n\n: still here\n\nid: 4\nevent: line\ndata: {"text":"a: b"}\n\n'
+    b'id: 4\nevent: end\ndata: {"state":"done"}\n\nevent: line\ndata: {"text":"never read"}\n\n'
+)
+
+
+async def test_events_are_their_fields_up_to_the_last_one(client_of: ClientOf) -> None:
+    client, server = client_of(httpx.Response(200, content=STREAM))
+
+    assert [event async for event in client.events("/x?follow=1", "end")] == [
+        {"event": "step", "id": "0", "data": {"n": 1}},
+        {"event": "line", "id": "4", "data": {"text": "a: b"}},
+        {"event": "end", "id": "4", "data": {"state": "done"}},
+    ]
+    assert str(server.requests[0].url) == "http://127.0.0.1:8080/x?follow=1"
+
+
+async def test_a_stream_that_ends_too_early_is_an_error(client_of: ClientOf) -> None:
+    client, _ = client_of(httpx.Response(200, content=STREAM.partition(b"id: 4\nevent: end")[0]))
+
+    with pytest.raises(UnavailableError, match=r"^the server at .* stopped"):
+        assert [event async for event in client.events("/x?follow=1", "end")] == []
+
+
+async def test_a_stream_that_is_refused_is_an_error_in_the_servers_own_words(client_of: ClientOf) -> None:
+    client, _ = client_of(json_of({"error": "no build x", "code": "unknown_build"}, 404))
+
+    with pytest.raises(WorkspaceServerError, match="no build x"):
+        assert [event async for event in client.events("/x?follow=1", "end")] == []
+
+
+async def test_a_query_is_sent_as_it_is_meant(client_of: ClientOf) -> None:
+    client, server = client_of(json_of([]))
+    await client.call("GET", "/images/builds", query={"runtime": "a&limit=1#x"})
+
+    assert dict(server.requests[0].url.params) == {"runtime": "a&limit=1#x"}
+
+
+@pytest.mark.parametrize("part", ["../../workspaces", "a/b", "a?follow=1", "a#b", "%2e%2e", ""])
+async def test_an_argument_leads_to_no_other_route(client_of: ClientOf, part: str) -> None:
+    client, server = client_of(json_of({}))
+    await client.call("GET", path_of("images", "builds", part))
+    raw = server.requests[0].url.raw_path.decode()
+
+    assert (raw.rpartition("/")[0], unquote(raw.rpartition("/")[2])) == ("/images/builds", part)
 
 
 @pytest.mark.parametrize(("token", "header"), [("s3cret", "Bearer s3cret"), (None, None)])

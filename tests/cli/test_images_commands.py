@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import secrets
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ import pytest_asyncio
 from support.build_host import BuildHost, build_host
 from support.gate import Gate
 from support.git_server import GitServer, git_server
+from support.processes import running
 from support.server import ServerProcess, free_port, server_process
 from support.templates import broken_template, calling_template, tiny_template
 
@@ -95,9 +98,14 @@ async def built(site: Site) -> Any:
     return await site.json("images", "build", await site.new())
 
 
-async def test_build_makes_the_image_and_says_its_id(site: Site) -> None:
-    said = (await site.said("images", "build", await site.new())).splitlines()
-    assert (said[-2], said[-1].startswith("built: sha256:")) == ("done", True)
+async def test_build_says_each_step_and_the_images_id(site: Site) -> None:
+    runtime = await site.new()
+    head, *steps, last = (await site.said("images", "build", runtime)).splitlines()
+    assert (head.startswith(f"  building {runtime} at "), last.startswith("built: sha256:")) == (True, True)
+    assert [re.sub(r"\(.*", "", step) for step in steps[:1]] == [
+        "  step 1 of 2: FROM docker.io/library/python:3.11-slim "
+    ]
+    assert all(re.search(r" \((cached|\d+\.\d s)\)$", step) for step in steps)
 
 
 async def test_build_as_json_is_the_ended_build_and_nothing_else(built: Any) -> None:
@@ -113,6 +121,14 @@ async def test_build_forced_builds_again(site: Site) -> None:
     builds = [await site.json("images", "build", "--force", "--no-cache", runtime) for _ in range(2)]
     assert [(build["state"], build["reason"]) for build in builds] == [("succeeded", "forced")] * 2
     assert builds[0]["id"] != builds[1]["id"]
+    listed = await site.json("images", "builds", runtime, "--limit", "1")
+    assert [build["id"] for build in listed] == [builds[1]["id"]]
+
+
+async def test_build_pulling_asks_for_base_images_that_are_here(site: Site) -> None:
+    """The base image is in no registry, so that it was asked for is seen by the failure."""
+    ended = await site.command("images", "build", "--pull", await site.new())
+    assert (ended.code, "base image docker.io/library/python:3.11-slim could not be pulled" in ended.err) == (1, True)
 
 
 async def test_build_that_fails_ends_with_the_servers_words(site: Site) -> None:
@@ -122,6 +138,24 @@ async def test_build_that_fails_ends_with_the_servers_words(site: Site) -> None:
     assert (ended.code, ended.err.startswith(f"error: local-build mode: the image of {runtime} (")) == (1, True)
     assert "exit code 23" in ended.err
     assert "hint: the whole log: GET /images/builds/" in ended.err
+    assert re.search(r"^  step 2 of 3: RUN .* \(failed after \d\.\d s\)$", ended.out, re.MULTILINE)
+    again = await site.command("images", "build", runtime, "--force", "--json")
+    assert (again.code, json.loads(again.out)["error"]["code"]) == (1, "build_failed")
+
+
+async def test_build_that_is_interrupted_says_that_it_goes_on_and_how_to_end_it(site: Site) -> None:
+    async with site.building() as (build, _):
+        (runtime,) = [each["runtime"] for each in await site.server.builds() if each["id"] == build]
+        argv = (sys.executable, "-m", "workspace_server", "images", "build", runtime)
+        env = site.server.environment
+        async with running(*argv, env=env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE) as process:
+            assert process.stdout is not None
+            first = await asyncio.wait_for(process.stdout.readline(), 30)
+            process.send_signal(signal.SIGINT)
+            _, err = await asyncio.wait_for(process.communicate(), 30)
+        state = (await site.server.call("GET", f"/images/builds/{build}"))["state"]
+    assert (first.startswith(b"  building "), process.returncode, state) == (True, 130, "running")
+    assert err.decode() == f"the build goes on; to end it: workspace-server images cancel {build}\n"
 
 
 async def test_build_of_an_unknown_runtime_names_the_known_ones(site: Site) -> None:
@@ -171,15 +205,29 @@ async def test_log_is_the_whole_log(site: Site, built: Any) -> None:
     assert await site.said("images", "log", built["id"]) == kept.read_text()
 
 
+async def test_log_as_json_is_the_lines(site: Site, built: Any) -> None:
+    kept = site.server.cache / "builds" / built["id"] / "log"
+    assert await site.json("images", "log", built["id"]) == kept.read_text().splitlines()
+
+
 async def test_log_followed_is_the_log_to_its_end(site: Site) -> None:
     async with site.building() as (build, gate):
+        so_far = await site.said("images", "log", build)
         following = asyncio.create_task(site.said("images", "log", "-f", build))
         gate.release()
         said = await following
     assert said == (site.server.cache / "builds" / build / "log").read_text()
+    assert (said.startswith(so_far), len(said) > len(so_far) > 0) == (True, True)
 
 
-@pytest.mark.parametrize("arguments", [["log"], ["log", "-f"], ["cancel"]])
+async def test_log_followed_as_json_is_an_event_a_line_and_the_ended_build_at_last(site: Site, built: Any) -> None:
+    events = [json.loads(line) for line in (await site.said("images", "log", "-f", "--json", built["id"])).splitlines()]
+    lines = [event["data"]["text"] for event in events if event["event"] == "line"]
+    assert lines == await site.json("images", "log", built["id"])
+    assert (events[-1]["event"], events[-1]["data"]) == ("end", built)
+
+
+@pytest.mark.parametrize("arguments", [["log"], ["log", "-f"], ["log", "--json"], ["log", "-f", "--json"], ["cancel"]])
 async def test_an_unknown_build_is_an_error(site: Site, arguments: list[str]) -> None:
     ended = await site.command("images", *arguments, "nope")
     assert (ended.code, ended.out) == (1, "")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workspace_server.cli.output import ago, print_json, print_table, size
+from workspace_server.cli.output import ago, duration, one_line, print_json, print_table, size
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,28 @@ from workspace_server.cli.output import ago, print_json, print_table, size
 )
 def test_bytes_are_in_the_unit_that_reads_best(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (4.14, "4.1 s"), (59.9, "59.9 s"), (60, "1 min 00 s"), (185.7, "3 min 05 s"), (3725, "1 h 02 min")],
+)
+def test_a_duration_is_in_the_units_that_read_best(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("RUN a", "RUN a"),
+        ("RUN a \\\n\t b", "RUN a \\ b"),
+        ("\x1b[2J\x1b]0;title\x07a\rb", "[2J ]0;title a b"),
+        ("a\u202eb\u200bc", "a b c"),
+        ("zwölf 構", "zwölf 構"),
+    ],
+)
+def test_a_text_of_others_is_one_line_that_moves_no_cursor(text: str, line: str) -> None:
+    assert one_line(text) == line
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,27 @@
-"""Watching a workspace come online: plain lines for a log, a table that is redrawn for a terminal."""
+"""Watching a build or a workspace: what is asked, until when, and what is made of the end."""
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from workspace_server.cli.client import Client
-from workspace_server.cli.watch import LivePhases, PlainPhases, watch_build, watch_until_online
+from workspace_server.cli.watch import watch_build, watch_until_online
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.model.build import BuildState, BuildStep
 from workspace_server.model.workspace import Failure, Phase
 
 from .conftest import Server, json_of
-from .views import MOMENT, STEP, build, view
+from .views import MOMENT, STEP, build, record, view
 
 ClientOf = Callable[..., tuple[Client, Server]]
 
-IMAGE, ENVIRONMENT, VOLUMES, CONTAINER, START, ONLINE = Phase
+IMAGE, ENVIRONMENT, *_ = Phase
 ALL = tuple((phase, "done") for phase in Phase)
 FAILURE = Failure(code="build_failed", message="step 2 of 5 failed", hint="repair it")
+ENDED = {"state": BuildState.SUCCEEDED, "finished_at": MOMENT}
+RAN = BuildStep(n=1, of=2, name="RUN one", seconds=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -28,40 +29,21 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workspace_server.cli.watch._POLL_SECONDS", 0)
 
 
-def log(width: int = 80) -> Console:
+def log() -> Console:
     """A console that is no terminal."""
-    return Console(file=io.StringIO(), width=width, highlight=False)
-
-
-def terminal(width: int) -> Console:
-    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    return Console(file=io.StringIO(), width=80, highlight=False)
 
 
 def written(console: Console) -> list[str]:
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return file.getvalue().splitlines()
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
 
 
-def plain(*views: Any, width: int = 80) -> list[str]:
-    """What a log says of these views, one after the other."""
-    console = log(width)
-    with PlainPhases(console) as display:
-        for each in views:
-            display.show(each)
-    return written(console)
+def asked(server: Server) -> list[str]:
+    return [request.url.path for request in server.requests]
 
 
-def drawn(view: Any, width: int) -> list[str]:
-    """What a terminal shows of one view."""
-    console = terminal(width)
-    with LivePhases(console) as display:
-        display.show(view)
-        lines = console.render_lines(display._live.get_renderable(), pad=False)
-    return ["".join(segment.text for segment in line).rstrip() for line in lines]
-
-
-# The end of a watch
+# A workspace
 
 
 async def test_it_ends_when_the_workspace_is_online(client_of: ClientOf) -> None:
@@ -98,120 +80,59 @@ async def test_a_workspace_that_will_not_come_online_ends_it(client_of: ClientOf
         await watch_until_online(client, "w", log())
 
 
-# Plain lines
-
-
-async def test_a_log_has_a_line_for_every_phase(client_of: ClientOf) -> None:
+async def test_the_steps_of_the_build_it_waits_for_are_shown(client_of: ClientOf) -> None:
     console = log()
-    client, _ = client_of(
-        json_of(view((IMAGE, "running"))),
-        json_of(view((IMAGE, "done"), (ENVIRONMENT, "running"))),
-        json_of(view(*ALL, status="online")),
+    client, server = client_of(
+        json_of(view((IMAGE, "running"), built=record())),
+        json_of(build()),
+        json_of(view((IMAGE, "running"), built=record(RAN))),
+        json_of(build(RAN)),
+        json_of(view(*ALL, status="online", built=record(RAN, **ENDED))),
+        json_of(build(RAN, **ENDED)),
     )
     await watch_until_online(client, "w", console)
 
-    assert written(console) == [
-        "  ✓ image 1.2 s",
-        "  ✓ configuration 1.2 s",
-        "  ✓ network and volumes 1.2 s",
-        "  ✓ container 1.2 s",
-        "  ✓ start 1.2 s",
-        "  ✓ agent's first call 1.2 s",
-    ]
+    assert asked(server) == ["/workspaces/w/provisioning", "/images/builds/01J"] * 3
+    assert written(console)[:2] == ["  step 1 of 2: RUN one (1.0 s)", "  ✓ image 1.2 s"]
 
 
-def test_a_log_says_nothing_twice() -> None:
-    one = view((IMAGE, "done"), (ENVIRONMENT, "running"))
+async def test_a_build_that_ended_is_not_asked_for_again(client_of: ClientOf) -> None:
+    over = record(RAN, **ENDED)
+    client, server = client_of(
+        json_of(view((IMAGE, "done"), (ENVIRONMENT, "running"), built=over)),
+        json_of(build(RAN, **ENDED)),
+        json_of(view((IMAGE, "done"), (ENVIRONMENT, "running"), built=over)),
+        json_of(view(*ALL, status="online", built=over)),
+    )
+    await watch_until_online(client, "w", log())
 
-    assert plain(one, one) == ["  ✓ image 1.2 s"]
-
-
-def test_a_log_has_a_line_for_every_step_of_the_build() -> None:
-    steps = [BuildStep(n=n, of=2, name=f"RUN step {n}") for n in (1, 1, 2)]
-
-    assert plain(*(view((IMAGE, "running"), step=step) for step in steps)) == [
-        "  building: step 1 of 2, RUN step 1",
-        "  building: step 2 of 2, RUN step 2",
-    ]
+    assert asked(server).count("/images/builds/01J") == 1
 
 
-def test_a_log_marks_the_phase_that_failed() -> None:
-    assert plain(view((IMAGE, "failed"), status="failed", failure=FAILURE)) == ["  ✗ image 1.2 s"]
-
-
-def test_a_build_that_is_over_is_not_told_of_any_more() -> None:
-    assert plain(view((IMAGE, "done"), (ENVIRONMENT, "running"), step=STEP)) == ["  ✓ image 1.2 s"]
-
-
-@pytest.mark.parametrize("name", ["RUN " + "x" * 300, "RUN [bold]echo[/bold] :bug: a:b:c"])
-def test_a_step_is_one_line_as_it_is_written_however_narrow_the_console(name: str) -> None:
-    step = BuildStep(n=1, of=1, name=name)
-
-    assert plain(view((IMAGE, "running"), step=step), width=40) == [f"  building: step 1 of 1, {name}"]
-
-
-# A terminal
-
-
-@pytest.mark.parametrize("width", [60, 120])
-def test_a_terminal_shows_every_phase_and_how_long_it_took(width: int) -> None:
-    assert drawn(view((IMAGE, "done"), (ENVIRONMENT, "failed")), width) == [
-        " ✓ image               1.2 s",
-        " ✗ configuration       1.2 s",
-        " · network and volumes",
-        " · container",
-        " · start",
-        " · agent's first call",
-    ]
-
-
-@pytest.mark.parametrize("width", [60, 120])
-def test_a_terminal_shows_a_bar_and_the_step_of_the_build(width: int) -> None:
-    lines = drawn(view((IMAGE, "running"), step=STEP), width)
-
-    assert lines[6].split() == ["━" * 9 + "╸", "2", "of", "5"]  # of 24
-    assert lines[7] == f"     {STEP.name}"
-
-
-@pytest.mark.parametrize("width", [60, 120])
-def test_a_step_that_is_longer_than_the_terminal_is_wide_is_cut(width: int) -> None:
-    long = BuildStep(n=2, of=5, name="RUN " + "x" * 300)
-    lines = drawn(view((IMAGE, "running"), step=long), width)
-
-    assert (len(lines), max(map(len, lines)), lines[7][-1]) == (8, width, "…")
-
-
-@pytest.mark.parametrize("width", [60, 120])
-def test_a_terminal_shows_no_build_before_its_first_step(width: int) -> None:
-    assert len(drawn(view((IMAGE, "running")), width)) == 6
-
-
-async def test_the_last_picture_stays_on_the_terminal(client_of: ClientOf) -> None:
-    console = terminal(60)
-    client, _ = client_of(json_of(view(*ALL, status="online")))
+async def test_of_a_workspace_that_was_online_before_no_old_build_is_told(client_of: ClientOf) -> None:
+    console = log()
+    client, server = client_of(json_of(view(*ALL, status="online", built=record(RAN, **ENDED))))
     await watch_until_online(client, "w", console)
 
-    assert [line.strip() for line in written(console) if "first call" in line]
+    assert (asked(server), "step" in "".join(written(console))) == (["/workspaces/w/provisioning"], False)
 
 
-# A build alone
+# A build
 
 
 async def test_a_build_is_watched_to_its_end(client_of: ClientOf) -> None:
-    console = log(40)
-    ended = build(STEP, state=BuildState.SUCCEEDED, finished_at=MOMENT)
-    client, server = client_of(json_of(build(STEP)), json_of(build(STEP)), json_of(ended))
+    console = log()
+    ended = build(RAN, **ENDED)
+    client, server = client_of(json_of(build(STEP)), json_of(build(RAN)), json_of(ended))
 
     assert await watch_build(client, "01J", console) == ended
-    assert written(console) == [f"build: step 2 of 5, {STEP.name}"]
-    assert [request.url.path for request in server.requests] == ["/images/builds/01J"] * 3
+    assert written(console) == ["  step 1 of 2: RUN one (1.0 s)"]
+    assert asked(server) == ["/images/builds/01J"] * 3
 
 
-async def test_a_build_that_failed_is_raised_in_the_servers_words(client_of: ClientOf) -> None:
-    error = {"error": "it failed", "code": "build_failed", "hint": "repair it"}
-    client, _ = client_of(json_of(build(state=BuildState.FAILED, finished_at=MOMENT, error=error)))
+@pytest.mark.parametrize("state", [BuildState.FAILED, BuildState.CANCELLED])
+async def test_a_build_that_did_not_end_well_is_handed_back_as_it_ended(client_of: ClientOf, state: BuildState) -> None:
+    ended = build(state=state, finished_at=MOMENT, error={"error": "it failed", "code": "build_failed"})
+    client, _ = client_of(json_of(ended))
 
-    with pytest.raises(WorkspaceServerError) as caught:
-        await watch_build(client, "01J", None)
-
-    assert caught.value.as_dict() == error
+    assert await watch_build(client, "01J", None) == ended

@@ -15,7 +15,7 @@ from workspaces.making import MOMENT, workspace
 STEP = BuildStep(n=2, of=5, name="RUN pip install --no-cache-dir -r requirements.txt")
 
 
-def record(step: BuildStep | None = None, **fields: Any) -> BuildRecord:
+def record(*steps: BuildStep, **fields: Any) -> BuildRecord:
     return BuildRecord(
         id="01J",
         runtime="hermes",
@@ -24,20 +24,21 @@ def record(step: BuildStep | None = None, **fields: Any) -> BuildRecord:
         platform="linux/amd64",
         reason="no image",
         started_at=MOMENT,
-        **{"state": BuildState.RUNNING, "phase": BuildPhase.BUILD, "steps": (step,) if step else (), **fields},
+        **{"state": BuildState.RUNNING, "phase": BuildPhase.BUILD, "steps": steps, **fields},
     )
 
 
-def build(step: BuildStep | None = None, **fields: Any) -> Any:
-    """A build, as ``GET /images/builds/{id}`` answers."""
-    return json.loads(JsonAnswer(forms.build(record(step, **fields))).body)
+def build(*steps: BuildStep, **fields: Any) -> Any:
+    """A build, as ``GET /images/builds/{id}`` answers; it took 41.25 s so far."""
+    return json.loads(JsonAnswer(forms.build(record(*steps, **fields))).body) | {"seconds": 41.25}
 
 
 def view(
     *phases: tuple[Phase, str],
     status: str = "provisioning",
-    step: BuildStep | None = None,
+    built: BuildRecord | None = None,
     failure: Failure | None = None,
+    **image: Any,
 ) -> Any:
     """A view, as ``GET /workspaces/{id}/provisioning`` answers; every phase that ended took 1.25 s."""
     entries = {}
@@ -49,6 +50,6 @@ def view(
         status=WorkspaceStatus(status),
         phases=entries,
         failure=failure,
-        image=ImageOnRow(source="local-build", build="01J"),
+        image=ImageOnRow(source="local-build", build="01J", **image),
     )
-    return json.loads(JsonAnswer(forms.provisioning(row, record(step))).body)
+    return json.loads(JsonAnswer(forms.provisioning(row, built)).body)

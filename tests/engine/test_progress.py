@@ -175,6 +175,14 @@ def test_a_stage_is_numbered_after_the_stages_that_were_seen_before() -> None:
     assert (numbering.place("[stage-1 2/2] COPY b"), numbering.total) == ((5, "COPY b"), 5)
 
 
+def test_a_from_that_another_build_was_first_to_begin_says_nothing_of_the_number_of_steps() -> None:
+    numbering = Numbering()
+    for vertex in ("[1/2] FROM a", "[2/5] RUN b"):
+        numbering.place(vertex)
+
+    assert numbering.total == 5
+
+
 @pytest.mark.parametrize("vertex", ["[internal] load .dockerignore", "exporting to image", "[auth] a:pull token for b"])
 def test_the_builders_own_work_is_no_step(vertex: str) -> None:
     assert Numbering().place(vertex) is None

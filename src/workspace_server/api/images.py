@@ -136,7 +136,7 @@ async def log(
         return growing_text(path, request.headers)
     if last_event_id > (size := path.stat().st_size):
         raise InvalidRequestError(f"Last-Event-ID {last_event_id} is beyond the end of the log, byte {size}")
-    return event_stream(_events(follow_build(book, build, last_event_id)))
+    return event_stream(request, _events(follow_build(book, build, last_event_id)))
 
 
 async def _events(news: AsyncGenerator[News, None]) -> AsyncGenerator[ServerSentEvent, None]:

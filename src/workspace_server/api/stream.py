@@ -1,12 +1,13 @@
 """Server-sent events."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 from starlette.responses import StreamingResponse
 
 from workspace_server.api.wire import plain
@@ -33,16 +34,21 @@ class ServerSentEvent:
         return f"{identity}event: {self.event}\ndata: {body}\n\n".encode()
 
 
-def event_stream(events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
-    """A response that sends ``events`` as they come, and a comment whenever 15 s passed without one."""
+def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    """A response that sends ``events`` as they come, and a comment whenever 15 s passed without one.
+
+    It ends with the events, and when the server stops: that need not wait for whoever listens.
+    """
     return StreamingResponse(
-        _kept_alive(events),
+        _kept_alive(events, request.app.state.stopping),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def _kept_alive(events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(with_pauses(events, _KEEP_ALIVE_SECONDS)) as paused:
+async def _kept_alive(
+    events: AsyncGenerator[ServerSentEvent, None], stop: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(with_pauses(events, _KEEP_ALIVE_SECONDS, stop)) as paused:
         async for event in paused:
             yield b": still here\n\n" if event is None else event.encode()

@@ -154,7 +154,7 @@ async def provisioning(
     opened = services(request)
     workspace = await workspace_of(request, workspace_id)
     if follow:
-        return event_stream(_events(follow_provisioning(opened.store, opened.builds, workspace.id)))
+        return event_stream(request, _events(follow_provisioning(opened.store, opened.builds, workspace.id)))
     return JsonAnswer(forms.provisioning(workspace, build_of(workspace, opened.builds)))
 
 

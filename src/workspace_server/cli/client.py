@@ -1,9 +1,10 @@
 """The server's API, as a command calls it."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -11,7 +12,11 @@ from workspace_server.db.directory import DataDirectory
 from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.settings import load_settings
 
-_SECONDS = 60.0  # longer than the server itself waits for a Git host
+_SECONDS = 60.0  # longer than the server itself waits for a Git host, and than a followed route is silent
+_START = "start it: workspace-server serve"
+
+Event = Mapping[str, Any]
+"""A server-sent event: ``event``, ``data`` decoded, and ``id`` when there is one."""
 
 
 class Client:
@@ -25,23 +30,33 @@ class Client:
         response = await self._send("GET", path)
         return response.text
 
-    async def lines(self, path: str) -> AsyncIterator[str]:
-        """The lines of a followed log, as they are written, until it ends. Raises like ``call``."""
+    async def events(self, path: str, last: str) -> AsyncIterator[Event]:
+        """The events of a route that is followed, up to the first one called ``last``.
+
+        Raises like ``call``, and UnavailableError when the server stops before that.
+        """
         with self._translated():
-            async with self._http.stream("GET", path, timeout=None) as response:
+            async with self._http.stream("GET", path, timeout=_SECONDS) as response:
                 if response.is_error:
                     await response.aread()
-                    raise _error(response)
-                event = ""
-                async for line in response.aiter_lines():
-                    if line.startswith("event: "):
-                        event = line.removeprefix("event: ")
-                    elif line.startswith("data: ") and event == "line":
-                        yield json.loads(line.removeprefix("data: "))["text"]
+                    raise _refusal(response)
+                async for event in _events(response.aiter_lines()):
+                    yield event
+                    if event["event"] == last:
+                        return
+        raise UnavailableError(f"the server at {self._http.base_url} stopped", code="server_unavailable", hint=_START)
 
-    async def call(self, method: str, path: str, body: Any = None, *, seconds: float = _SECONDS) -> Any:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        seconds: float = _SECONDS,
+    ) -> Any:
         """The answer's JSON. Raises WorkspaceServerError in the server's own words, UnavailableError without any."""
-        response = await self._send(method, path, body, seconds)
+        response = await self._send(method, path, body, query, seconds)
         try:
             return response.json()
         except ValueError as error:
@@ -49,11 +64,18 @@ class Client:
                 f"what answers at {response.url} sent no JSON", code="unexpected_answer", hint="is it another server?"
             ) from error
 
-    async def _send(self, method: str, path: str, body: Any = None, seconds: float = _SECONDS) -> httpx.Response:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        seconds: float = _SECONDS,
+    ) -> httpx.Response:
         with self._translated():
-            response = await self._http.request(method, path, json=body, timeout=seconds)
+            response = await self._http.request(method, path, json=body, params=query, timeout=seconds)
         if response.is_error:
-            raise _error(response)
+            raise _refusal(response)
         return response
 
     @contextmanager
@@ -66,20 +88,39 @@ class Client:
             raise UnavailableError(
                 f"no server answers at {self._http.base_url}",
                 code="server_unavailable",
-                hint="start it: workspace-server serve",
+                hint=_START,
             ) from error
 
 
-def _error(response: httpx.Response) -> WorkspaceServerError:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = {}
+def path_of(*parts: str) -> str:
+    """The path of these parts, whatever is in them: nobody's argument leads to another route."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def error_of(answer: Mapping[str, Any]) -> WorkspaceServerError:
+    """The server's error object as the error that it is."""
     return WorkspaceServerError(
-        answer.get("error", f"the server answered {response.status_code}"),
-        code=answer.get("code", "unexpected_answer"),
-        hint=answer.get("hint", ""),
+        answer["error"], code=answer.get("code", "unexpected_answer"), hint=answer.get("hint", "")
     )
+
+
+def _refusal(response: httpx.Response) -> WorkspaceServerError:
+    try:
+        return error_of(response.json())
+    except (ValueError, LookupError, TypeError):
+        return error_of({"error": f"the server answered {response.status_code}"})
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    """Server-sent events as their fields, the data decoded."""
+    fields: dict[str, str] = {}
+    async for line in lines:
+        name, colon, value = line.partition(": ")
+        if colon and name:  # a comment has no name
+            fields[name] = value
+        elif not line and "data" in fields:
+            yield {**fields, "data": json.loads(fields["data"])}
+            fields = {}
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from workspace_server.errors import SettingsError, WorkspaceServerError
 app = typer.Typer(
     name="workspace-server",
     help="Runs teams of AI agents as containers: from a registry, or built from their template's Git source.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage or setting, 130 ended by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,7 +43,10 @@ def root(
 
 @app.command()
 def serve() -> None:
-    """Run the server until Ctrl-C. Everything is set by environment variables: see `workspace-server settings`."""
+    """Run the server until Ctrl-C.
+
+    Everything is set by environment variables: see `workspace-server settings`. Nothing needs to be set.
+    """
     # Half a million objects are about to be made, and none of them is garbage: looking would take a fifth of the start.
     gc.disable()
     from workspace_server.log import configure_logging  # noqa: PLC0415 - other commands start faster without it
@@ -58,7 +62,10 @@ def serve() -> None:
 
 @app.command()
 def settings() -> None:
-    """Print every setting: its variable, its value (secrets masked), and what it is for."""
+    """Print every setting and what it is for.
+
+    Each with its variable and its present value; secrets are masked.
+    """
     from workspace_server.cli.settings import print_settings  # noqa: PLC0415
 
     print_settings()
@@ -68,7 +75,11 @@ def settings() -> None:
 def runtimes(
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")] = False,  # noqa: FBT002
 ) -> None:
-    """List the runtimes: where their images come from, and whether one can be provisioned now."""
+    """List the runtimes, and which can be provisioned.
+
+    The running server asks the templates' Git hosts and the engine at this moment, and says why one cannot be
+    provisioned.
+    """
     from workspace_server.cli.runtimes import print_runtimes  # noqa: PLC0415
 
     print_runtimes(as_json=as_json)

@@ -47,6 +47,19 @@ def built(image: Mapping[str, Any]) -> str:
     return f"{ago(image['built_at'])}{', stale' if image['stale'] else ''}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: ``4.1 s``, ``3 min 05 s``, ``1 h 02 min``."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    return f"{minutes} min {rest:02} s" if seconds < _HOUR else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def one_line(text: str) -> str:
+    """A text of others on one line, without what would move a terminal's cursor."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def ago(moment: str | None) -> str:
     """How long ago an RFC 3339 moment was."""
     if moment is None:

@@ -92,7 +92,11 @@ def up(
 async def _stay(place: Place, environ: Mapping[str, str], port: int, console: Console) -> None:
     """Serve until Ctrl-C."""
     async with _running(place, environ, port, console) as (services, client):
-        workspace_id = await _first_workspace(client, console)
+        try:
+            workspace_id = await _first_workspace(client, console)
+        except asyncio.CancelledError:  # Ctrl-C
+            console.print("stopped, and a build with it; bin/up goes on from the layers that are made")
+            raise
         await _greet(client, workspace_id, console)
         _say_what_next(services, place, console)
         await stop_signal()

@@ -76,14 +76,16 @@ class Numbering:
         match = _STEP.fullmatch(vertex)
         if match is None:
             return None
-        stage = match["stage"] or ""
-        self._stages.setdefault(stage, int(match["of"]))
+        stage, n = match["stage"] or "", int(match["n"])
+        # The engine shares a FROM between builds that run side by side, under the name it has in the first of them.
+        if n > 1 or stage not in self._stages:
+            self._stages[stage] = int(match["of"])
         before = 0
         for name, count in self._stages.items():
             if name == stage:
                 break
             before += count
-        return before + int(match["n"]), match["name"]
+        return before + n, match["name"]
 
     @property
     def total(self) -> int:
