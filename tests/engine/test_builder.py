@@ -83,6 +83,14 @@ def test_every_step_is_told_when_it_begins_and_when_it_ends(good: Build) -> None
 
 
 @pytest.mark.engine
+def test_the_steps_are_the_dockerfiles_own(good: Build) -> None:
+    """The classic builder makes a step of each label that it is told to stamp."""
+    told = [(step.n, step.of, step.name.split()[0]) for step in good.steps if step.seconds is not None]
+
+    assert told == [(1, 4, "FROM"), (2, 4, "RUN"), (3, 4, "COPY"), (4, 4, "RUN")]
+
+
+@pytest.mark.engine
 def test_the_log_has_what_the_steps_wrote(good: Build) -> None:
     assert any(line.endswith(f"out {good.unique}".encode()) for line in good.lines)
 

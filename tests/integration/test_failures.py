@@ -147,7 +147,7 @@ async def test_the_templates_config_is_none(site: FailingSite) -> None:
 
 def failed_step(runtime: str, repository: Repository, build: Json) -> dict[str, str]:
     return {
-        "error": f"{the_image(runtime, repository)} failed to build: step 3 of {build['step']['of']}, RUN echo this"
+        "error": f"{the_image(runtime, repository)} failed to build: step 3 of 4, RUN echo this"
         " step fails on purpose && exit 23: exit code 23\nthis step fails on purpose",
         "code": "build_failed",
         "hint": f"the whole log: GET {build['log']}; repair the template and commit, or try again if a download failed",

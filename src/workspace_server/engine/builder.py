@@ -66,7 +66,7 @@ class ImageBuilder:
         Leaving early, for the deadline or by a cancel, ends the client and with it the engine's work. Raises
         DeadlineError, and UnavailableError ``tool_missing`` when the CLI was removed meanwhile.
         """
-        decoder = self._decoder(on_log)
+        decoder = self._decoder(on_log, request)
 
         def feed(line: bytes) -> None:
             for step in decoder.feed(line):
@@ -88,14 +88,14 @@ class ImageBuilder:
             on_step(step)
         return image_id or verdict(decoder, self._ending(done.returncode, request))
 
-    def _decoder(self, on_log: Callable[[bytes], None]) -> Decoder:
+    def _decoder(self, on_log: Callable[[bytes], None], request: BuildRequest) -> Decoder:
         match self.kind:
             case BuilderKind.BUILDX if self._tool.version >= _RAWJSON:
                 return RawJsonDecoder(on_log)
             case BuilderKind.BUILDX | BuilderKind.BUILDKIT:
                 return PlainDecoder(on_log)
             case BuilderKind.CLASSIC:
-                return ClassicDecoder(on_log)
+                return ClassicDecoder(on_log, labels=len(request.labels))
 
     def _ending(self, returncode: int, request: BuildRequest) -> Ending:
         foreign = request.platform is not None and request.platform != self._tool.engine_platform
