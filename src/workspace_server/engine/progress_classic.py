@@ -11,6 +11,7 @@ from workspace_server.model.build import BuildStep
 
 _STEP = re.compile(r"Step (?P<n>\d{1,6})/(?P<of>\d{1,6}) : (?P<name>.*)", re.DOTALL)
 _CACHED = " ---> Using cache"
+_CONTAINER = re.compile(r" ---> Running in (?P<id>[0-9a-f]{12,64})")
 _COMMAND = re.compile(r"The command '.*' returned a non-zero code: \d+", re.DOTALL)
 _CLIENT = ("DEPRECATED:", "            ", "Sending build context ", "Removing intermediate container ", " ---> ")
 
@@ -50,6 +51,8 @@ class ClassicDecoder(Decoder):
                 return self._begin(BuildStep(n=n, of=of, name=match["name"]))
         if text == _CACHED and self._current is not None:
             self._current = replace(self._current, cached=True)
+        elif (match := _CONTAINER.fullmatch(text)) is not None:
+            self.container = match["id"]
         elif _COMMAND.fullmatch(text):
             # stdout and stderr come side by side: the step's own last lines may follow this one.
             self.last_word, self._command_failed = text, True
@@ -72,7 +75,7 @@ class ClassicDecoder(Decoder):
         return n == 1 if self._current is None else (n, of) == (self._current.n + 1, self._current.of)
 
     def _begin(self, step: BuildStep) -> list[BuildStep]:
-        ended = self._ended()
+        ended, self.container = self._ended(), None
         if step.n > step.of:
             self._stamping = True  # the first label
             return ended

@@ -32,10 +32,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildLimits:
-    """How many builds run at once, and how many seconds one may take."""
+    """How many builds run at once, how many seconds one may take, and how many a step of one may stall."""
 
     concurrency: int
     seconds: int
+    stall_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,12 @@ class LocalBuilds:
     ) -> None:
         self._engine = engine
         self._maker = ImageMaker(
-            engine=engine, choose_builder=choose_builder, checkouts=checkouts, book=book, ledger=ledger
+            engine=engine,
+            choose_builder=choose_builder,
+            checkouts=checkouts,
+            book=book,
+            ledger=ledger,
+            stall_seconds=limits.stall_seconds,
         )
         self._book = book
         self._ledger = ledger

@@ -18,7 +18,7 @@ from workspace_server.errors import NotFoundError, WorkspaceServerError
 from workspace_server.files import write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.model.build import BuildPhase, BuildState, BuildStep
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep, Execution
 
 _LOOKED_AT = 50
 
@@ -34,6 +34,7 @@ class BuildRecord:
     platform: str
     reason: str
     builder: str | None = None
+    execution: Execution | None = None
     state: BuildState = BuildState.QUEUED
     phase: BuildPhase = BuildPhase.QUEUED
     steps: tuple[BuildStep, ...] = ()
@@ -200,6 +201,7 @@ class BuildBook:
             fields |= {
                 "state": BuildState(fields["state"]),
                 "phase": BuildPhase(fields["phase"]),
+                "execution": Execution(fields["execution"]) if fields.get("execution") else None,
                 "steps": tuple(BuildStep(**step) for step in fields["steps"]),
                 "started_at": datetime.fromisoformat(fields["started_at"]),
                 "finished_at": fields["finished_at"] and datetime.fromisoformat(fields["finished_at"]),
