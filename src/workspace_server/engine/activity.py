@@ -66,7 +66,9 @@ class Activity:
             )
         except NotFoundError:
             return None
-        return {container: container_effort(found)}
+        # Of a container that ended after the first question the answer is null, or zeros; a running one costs something.
+        effort = container_effort(found) if found else Effort()
+        return {container: effort} if effort.cpu_seconds else None
 
 
 def container_effort(data: Mapping[str, Any]) -> Effort:

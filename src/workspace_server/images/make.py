@@ -88,8 +88,7 @@ class ImageMaker:
         cost = remark(found, plan.identity.platform, builder.engine_platform)
         if cost is not None:
             _about(plan).warning(f"local-build: {cost}")
-            with self._book.open_log(plan.record_id) as out:
-                out.write(cost.encode() + b"\n")
+            self._book.say(plan.record_id, cost)
         self._book.update(plan.record_id, execution=found)
         return 1 if found is Execution.NATIVE else FOREIGN_PATIENCE
 

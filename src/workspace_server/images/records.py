@@ -106,8 +106,16 @@ class BuildBook:
         steps = {(known.n, known.name): known for known in record.steps} | {(step.n, step.name): step}
         self._active[record_id] = replace(record, steps=tuple(steps.values()))
 
+    def say(self, record_id: str, text: str) -> None:
+        """Write a line of the server's own into the log. Raises UnavailableError."""
+        with cache_translated(self._folder), self.open_log(record_id) as log:
+            log.write(f"{text}\n".encode())
+
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
-        """End a running build's record; it has ended here also when that cannot be written."""
+        """End a running build's record; it has ended here also when that cannot be written.
+
+        What ended it is the last line of its log.
+        """
         record = replace(
             self._active[record_id],
             state=state,
@@ -116,9 +124,13 @@ class BuildBook:
             finished_at=datetime.now(UTC),
             error=error.as_dict() if error else None,
         )
-        self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
-        self._save(record)
-        del self._active[record_id]
+        try:
+            if error is not None:
+                self.say(record_id, error.message.partition("\n")[0])
+        finally:  # the record last: whoever follows the log stops reading then
+            self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
+            self._save(record)
+            del self._active[record_id]
         return record
 
     def get(self, record_id: str) -> BuildRecord:
@@ -153,12 +165,14 @@ class BuildBook:
     def interrupt(self, record: BuildRecord) -> None:
         """Write into the record and the log of a build that its server did not survive it."""
         self._active[record.id] = record
-        with self.open_log(record.id) as log:
-            log.write(b"the server stopped during this build; the layers it made are kept\n")
         self.close(
             record.id,
             BuildState.CANCELLED,
-            error=WorkspaceServerError("the server stopped during this build", code="build_interrupted"),
+            error=WorkspaceServerError(
+                "the server stopped during this build",
+                code="build_interrupted",
+                hint="the layers it made are kept; it is built again when it is wanted",
+            ),
         )
 
     def size(self, record_id: str) -> int:

@@ -35,7 +35,7 @@ class StallClock:
         self._open: dict[tuple[int, str], BuildStep] = {}
         self._step_runs = asyncio.Event()
         self._container: str | None = None
-        self._heard = self._now
+        self._heard = 0.0
 
     @property
     def _now(self) -> float:
@@ -95,8 +95,8 @@ class StallClock:
 
 
 def _is_work(before: Efforts | None, after: Efforts | None, seconds: float) -> bool:
-    """Whether something was consumed between two looks. A step that was not there before began meanwhile."""
-    if before is None or after is None:
+    """Whether something was consumed, or began or ended, between two looks."""
+    if before is None or after is None or before.keys() - after.keys():
         return True
     return any(_is_at_work(before.get(each, Effort()), effort, seconds) for each, effort in after.items())
 
