@@ -169,6 +169,24 @@ async def test_a_step_that_waits_consumes_nothing_and_one_that_computes_does(
 
 
 @pytest.mark.engine
+async def test_a_step_is_seen_as_long_as_the_engine_works_on_it(engine: Engine, build: Build, host: BuildHost) -> None:
+    async with in_a_step(build, host, "pass"):
+        step = next(step.name for step in reversed(build.steps) if step.name.startswith("RUN"))
+        during = await engine.runs_step(step), await engine.runs_step(f"{step}; true")
+    async with asyncio.timeout(5):
+        while await engine.runs_step(step):
+            pass
+
+    assert during == (True, False)
+
+
+@pytest.mark.parametrize("name", ["COPY . /", 'RUN ["/bin/true"]', "RUN true of nobody"])
+@pytest.mark.engine
+async def test_what_cannot_be_seen_is_not_said_to_run(engine: Engine, name: str) -> None:
+    assert not await engine.runs_step(name)
+
+
+@pytest.mark.engine
 async def test_when_a_container_does_not_run_the_engine_itself_works(engine: Engine, spec: ContainerSpec) -> None:
     container = await engine.create_container(spec)
 

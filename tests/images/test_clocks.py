@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.typing import EventDict
 
 from engine.builders import builder as builder_of
 from engine.builders import surroundings
@@ -15,7 +16,7 @@ from support.templates import BASE_IMAGE, calling_template, dockerfile_only
 from workspace_server.concurrency import FileLock
 from workspace_server.engine import Efforts, Engine, EngineAddress, ImageBuilder
 from workspace_server.engine.programs import survey
-from workspace_server.errors import DeadlineError
+from workspace_server.errors import ConflictError, DeadlineError
 from workspace_server.images import BuildRecord
 from workspace_server.images.lookup import Miss
 from workspace_server.model.build import (
@@ -101,16 +102,6 @@ async def test_a_step_that_hangs_is_ended_with_the_engines_work_and_its_client(
     assert log_of(server)[-1] == error.message
 
 
-async def test_a_stall_is_not_remembered(
-    server_of: ServerOf, gate: Gate, *, template: Template, repository: Repository
-) -> None:
-    server = server_of(stall_seconds=1)
-    await ended(building(server, template, repository), server)
-    gate.release()
-
-    assert (await asyncio.wait_for(building(server, template, repository), PATIENCE)).id
-
-
 async def test_a_silent_step_that_computes_goes_on(
     server_of: ServerOf,
     engine: Engine,
@@ -131,11 +122,11 @@ async def test_a_silent_step_that_computes_goes_on(
         return await ask(container)
 
     monkeypatch.setattr(engine, "step_efforts", step_efforts)
-    program = "import time, urllib.request as u; u.urlopen('{url}'); end = time.monotonic() + 3"
+    program = "import time, urllib.request as u; u.urlopen('{url}'); end = time.monotonic() + 1.5"
     run = f"RUN python3 -c \"{program.format(url=url)}; exec('while time.monotonic() < end: pass')\""
     await repository.commit(dockerfile_only(f"FROM {BASE_IMAGE}\n{run}\n"), replace=True)
 
-    assert (await asyncio.wait_for(building(server_of(stall_seconds=1), template, repository), PATIENCE)).id
+    assert (await asyncio.wait_for(building(server_of(stall_seconds=0.5), template, repository), PATIENCE)).id
     assert asked >= 4
 
 
@@ -169,3 +160,39 @@ async def test_a_silent_export_is_healthy(
 
     assert loop.time() - steps[-1] > 3 * LIMIT
     assert (len(asked) > 2, asked[-1] < steps[-1]) == (True, True)
+
+
+# The absolute limit
+
+
+async def test_a_build_that_takes_too_long_is_ended_with_the_engines_work_and_its_client(
+    server_of: ServerOf, gate: Gate, *, template: Template, repository: Repository
+) -> None:
+    server = server_of(seconds=3)
+    error, record = await ended(building(server, template, repository), server)
+
+    await asyncio.wait_for(gate.left.wait(), PROMPTLY)
+    assert (error.code, record.state, record.error) == ("build_timeout", BuildState.FAILED, error.as_dict())
+    assert " was not built within 3 s; it was at: step 2 of " in error.message
+    assert not FileLock.is_held(lock_of(server, record))
+    assert log_of(server)[-1] == error.message
+
+
+# Cancelling
+
+
+async def test_a_cancel_ends_the_engines_work_and_the_client_within_five_seconds(
+    server: Server, gate: Gate, logs: list[EventDict], *, template: Template, repository: Repository
+) -> None:
+    running = building(server, template, repository)
+    await asyncio.wait_for(gate.arrived.wait(), PATIENCE)
+    (record,) = server.book.newest()
+    held_before = FileLock.is_held(lock_of(server, record))  # by the builder's client as well, which inherits it
+    async with asyncio.timeout(PROMPTLY):
+        await server.builds.cancel(record.id)
+        await gate.left.wait()
+
+    assert (held_before, FileLock.is_held(lock_of(server, record))) == (True, False)
+    assert [line for line in logs if line["event"].startswith("local-build: the engine has ended the cancelled step")]
+    with pytest.raises(ConflictError):
+        await running

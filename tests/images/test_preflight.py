@@ -1,7 +1,10 @@
 """Builds for a foreign platform: asked for before anything is fetched, said with what it costs, compared at the end."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from structlog.typing import EventDict
@@ -10,12 +13,13 @@ from engine.test_emulation import handler
 from support.git_objects import executable
 from support.git_repository import Repository
 from support.git_server import GitServer
-from workspace_server.engine import ImageBuilder
-from workspace_server.errors import SourceError
+from workspace_server.concurrency import Deadline
+from workspace_server.engine import Efforts, Engine, ImageBuilder
+from workspace_server.errors import DeadlineError, SourceError
 from workspace_server.images import BuildRecord
 from workspace_server.images.lookup import Miss
 from workspace_server.images.preflight import remark
-from workspace_server.model.build import BuilderKind, BuildState, Execution
+from workspace_server.model.build import BuilderKind, BuildRequest, BuildState, BuildStep, Execution
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
@@ -58,8 +62,8 @@ def server_on(server_of: ServerOf, builder: ImageBuilder) -> Callable[[Path], Se
     return make
 
 
-def _choosing(builder: ImageBuilder) -> Callable[[], Awaitable[ImageBuilder]]:
-    async def choose() -> ImageBuilder:
+def _choosing(builder: Any) -> Callable[[], Awaitable[ImageBuilder]]:
+    async def choose() -> Any:
         return builder
 
     return choose
@@ -220,3 +224,47 @@ def test_only_what_is_foreign_has_a_cost(found: Execution) -> None:
     said = remark(found, FOREIGN, "linux/amd64")
 
     assert (said is None) == (found in (Execution.NATIVE, Execution.IMPOSSIBLE))
+
+
+# What it means for the stall clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hanging:
+    """A builder whose step hangs, of an engine that runs platforms in this way."""
+
+    found: Execution
+    description: str = "hanging"
+    engine_platform: str = "linux/amd64"
+
+    async def execution(self, platform: str) -> Execution:
+        return self.found
+
+    async def build(self, request: BuildRequest, deadline: Deadline, **told: Any) -> NoReturn:
+        told["on_step"](BuildStep(n=1, of=1, name="RUN hang"))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("found", "limit"), [(Execution.NATIVE, "0.1"), (Execution.EMULATED, "0.3"), (Execution.UNKNOWN, "0.3")]
+)
+async def test_a_step_of_a_foreign_platform_may_be_silent_three_times_as_long(
+    server_of: ServerOf,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    template: Template,
+    repository: Repository,
+    found: Execution,
+    limit: str,
+) -> None:
+    async def nothing(container: str | None) -> Efforts:
+        return {}
+
+    monkeypatch.setattr(engine, "step_efforts", nothing)
+    server = server_of(choose=_choosing(Hanging(found=found)), stall_seconds=0.1)
+
+    with pytest.raises(DeadlineError, match=f"was not built: silent for {limit} s"):
+        await built(server, template, repository)

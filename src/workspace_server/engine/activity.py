@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workspace_server.engine.connection import Connection
+from workspace_server.engine.connection import SLOW, Connection
 from workspace_server.engine.here import is_here
 from workspace_server.errors import NotFoundError
 
@@ -23,6 +23,8 @@ PROCESSES = Path("/proc")
 
 # docker/buildkit/<id> under the cgroupfs driver. Other names with an id of BuildKit's form at their end are taken, too.
 _BUILDKIT = re.compile(r"(?:.*[^a-z0-9])?([a-z0-9]{25})(?:\.scope)?")
+
+_COMMAND = re.compile(r"RUN (?:--\S+ +)*(?P<command>.+)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,23 @@ class Activity:
             return {}
         return await asyncio.to_thread(buildkit_efforts, CGROUPS, PROCESSES)
 
+    async def runs_step(self, name: str) -> bool:
+        """Whether the engine works on ``RUN command``, whoever asked for it: builds share equal steps.
+
+        False for what cannot be seen: steps that are no RUN, and those without a shell.
+        """
+        match = _COMMAND.fullmatch(name)
+        if match is None:
+            return False
+        operation = "say which build steps it runs"
+        usage = await self._connection.call("GET", "system/df", operation=operation, limit=SLOW)
+        containers = await self._connection.call("GET", "containers/json", operation=operation)
+        mounts = [item["Description"] for item in usage.get("BuildCache") or () if item["InUse"]]
+        commands = [item["Command"] for item in containers]
+        # By a shell: /bin/sh -c command; the list of containers puts it in quotes where it has spaces.
+        ends = tuple(f" -c {quote}{match['command']}{quote}" for quote in ("", "'"))
+        return any(each.endswith(ends) for each in (*mounts, *commands))
+
     async def _of_container(self, container: str) -> Efforts | None:
         operation = f"tell what the container {container} consumes"
         query = {"stream": "0", "one-shot": "1"}
@@ -66,7 +85,7 @@ class Activity:
             )
         except NotFoundError:
             return None
-        # Of a container that ended after the first question the answer is null, or zeros; a running one costs something.
+        # Of one that ended after the first question the answer is null, or zeros; a running one has cost something.
         effort = container_effort(found) if found else Effort()
         return {container: effort} if effort.cpu_seconds else None
 

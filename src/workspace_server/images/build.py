@@ -23,6 +23,7 @@ from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
+from workspace_server.images.release import see_it_end
 from workspace_server.images.words import build_cancelled, too_long
 from workspace_server.model.build import BuildState
 from workspace_server.model.container import ImageInfo
@@ -128,7 +129,9 @@ class LocalBuilds:
         return running
 
     async def cancel(self, record_id: str, who: str) -> None:
-        """End a build that runs in this process, and return when it has ended; its error says ``who`` cancelled it.
+        """End a build that runs in this process; its error says ``who`` cancelled it.
+
+        Returns when it has ended, on the engine as well as far as that can be seen.
 
         Raises NotFoundError, ConflictError.
         """
@@ -139,6 +142,8 @@ class LocalBuilds:
         if not running.cancelled.done():
             running.cancelled.set_result(who)
         await asyncio.wait([running.flight])
+        if (step := self._book.get(record_id).step) is not None:
+            await see_it_end(self._engine, step)
 
     def was_built(self, build_id: str) -> bool:
         """Whether a build of that id is on record to have ended well."""
