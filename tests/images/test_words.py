@@ -124,7 +124,7 @@ def test_a_build_that_stalled_says_in_which_step_for_how_long_and_which_variable
             f"{OF} was not built: silent for 300 s, and no work that the engine can show, in step 3 of 7,"
             " RUN pip install x"
         ),
-        "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (three times as long on a foreign platform)",
+        "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
     )
 
 

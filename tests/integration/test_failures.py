@@ -298,6 +298,6 @@ async def test_a_step_hangs(engine_url: str, workspace_network: None, tmp_path_f
         "error": f"{the_image('hanging', repository)} was not built: silent for 1 s, and no work that the engine can"
         f" show, in {step(build)}",
         "code": "build_stalled",
-        "hint": "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (three times as long on a foreign platform)",
+        "hint": "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
     }
     assert log.splitlines()[-1] == error["error"]

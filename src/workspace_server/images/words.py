@@ -84,7 +84,7 @@ def build_stalled(identity: BuildIdentity, step: BuildStep, limit: float) -> Dea
         f"{_image(identity)} was not built: silent for {limit:g} s, and no work that the engine can show, in step"
         f" {step.n} of {step.of}, {step.name}",
         code="build_stalled",
-        hint="try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (three times as long on a foreign platform)",
+        hint="try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
     )
 
 
