@@ -189,7 +189,7 @@ async def test_a_cancel_ends_the_engines_work_and_the_client_within_five_seconds
     (record,) = server.book.newest()
     held_before = FileLock.is_held(lock_of(server, record))  # by the builder's client as well, which inherits it
     async with asyncio.timeout(PROMPTLY):
-        await server.builds.cancel(record.id)
+        await server.builds.cancel(record.id, "the owner")
         await gate.left.wait()
 
     assert (held_before, FileLock.is_held(lock_of(server, record))) == (True, False)

@@ -11,7 +11,7 @@ from workspace_server.model.build import BuildStep
 
 log = structlog.get_logger(__name__)
 
-SECONDS = 5.0
+SECONDS = 4.0
 _PAUSE = 0.1
 
 
