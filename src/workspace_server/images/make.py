@@ -8,7 +8,7 @@ import structlog
 
 from workspace_server.concurrency import Deadline, FileLock
 from workspace_server.engine import Engine, ImageBuilder
-from workspace_server.errors import SourceError, UnavailableError
+from workspace_server.errors import SourceError, UnavailableError, WorkspaceServerError
 from workspace_server.git import CheckoutStore
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
@@ -129,17 +129,20 @@ class ImageMaker:
             outcome = await clock.over(building, lambda step: build_stalled(identity, step, clock.seconds))
         took = f"{time.monotonic() - started:.1f} s"
         if isinstance(outcome, BuildFailure):
-            error = build_error(
-                outcome,
-                identity,
-                log=f"/images/builds/{plan.record_id}/log",
-                engine=self._engine.address.url,
-                engine_platform=builder.engine_platform,
-            )
+            error = self._error(outcome, plan, builder)
             about.warning(f"local-build: docker build failed ({took})", code=error.code)
             raise error
         about.info(f"local-build: docker build done ({took})", image=outcome)
         return outcome
+
+    def _error(self, failure: BuildFailure, plan: BuildPlan, builder: ImageBuilder) -> WorkspaceServerError:
+        return build_error(
+            failure,
+            plan.identity,
+            log=f"/images/builds/{plan.record_id}/log",
+            engine=self._engine.address.url,
+            engine_platform=builder.engine_platform,
+        )
 
     async def _verified(self, image_id: str, plan: BuildPlan, request: BuildRequest) -> ImageInfo:
         """Inspect what was built; only an image that is what was asked for is tagged."""
