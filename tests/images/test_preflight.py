@@ -1,6 +1,7 @@
 """Builds for a foreign platform: asked for before anything is fetched, said with what it costs, compared at the end."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 from structlog.typing import EventDict
 
-from engine.test_emulation import handler
+from engine.test_emulation import MAGIC, handler
 from support.git_objects import executable
 from support.git_repository import Repository
 from support.git_server import GitServer
@@ -26,11 +27,12 @@ from workspace_server.runtimes import Template
 from .conftest import Heard, Server, ServerOf
 from .making import identity
 
-FOREIGN = "linux/s390x"  # to every engine that this is tested on
+MACHINE = "arm64" if os.uname().machine == "x86_64" else "s390x"
+FOREIGN = f"linux/{MACHINE}"
 NO_IMAGE = Miss(reason="no image")
 
 # The beginning of a program for it. No kernel reads on without a handler.
-PROGRAM = b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16\x00\x00\x00\x01" + bytes(64)
+PROGRAM = bytes.fromhex(MAGIC[MACHINE]) + bytes(100)
 RUNS_A_PROGRAM = {
     "Dockerfile": 'FROM scratch\nCOPY program /program\nRUN ["/program"]\n',
     "program": executable(PROGRAM),
@@ -47,7 +49,7 @@ def kernel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def emulated(kernel: Path) -> Path:
-    (kernel / "qemu-s390x").write_text(handler("s390x"))
+    (kernel / f"qemu-{MACHINE}").write_text(handler(MACHINE))
     return kernel
 
 
@@ -123,7 +125,7 @@ async def test_a_refusal_is_not_remembered(
 ) -> None:
     server = server_on(kernel)
     await refused(server, template, repository)
-    (kernel / "qemu-s390x").write_text(handler("s390x"))
+    (kernel / f"qemu-{MACHINE}").write_text(handler(MACHINE))
 
     assert (await built(server, template, repository)).platform == FOREIGN
 
