@@ -26,6 +26,21 @@ async def test_the_exit_code_is_the_programs(code: int) -> None:
     assert (await shell(f"exit {code}")).returncode == code
 
 
+@pytest.mark.parametrize("code", [0, 1, 3, 127])
+async def test_the_exit_code_of_a_program_that_dies_with_its_children_is_the_programs(code: int) -> None:
+    done = await shell(f"echo out; echo err >&2; exit {code}", with_children=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"out\n", b"err\n")
+
+
+async def test_a_program_that_dies_with_its_children_gets_its_arguments_as_they_are() -> None:
+    arguments = ("a b", "$(x)", "", "*", 'q"q', "-n")
+
+    assert (await shell(r'printf "%s\n" "$@"', *arguments, with_children=True)).stdout.decode().splitlines() == [
+        *arguments
+    ]
+
+
 async def test_a_signals_exit_code_is_its_negative_number() -> None:
     assert (await shell("kill -TERM $$")).returncode == -15
 
@@ -76,11 +91,15 @@ async def test_a_program_may_stop_reading_its_input() -> None:
     assert (await shell("exit 3", input=b"x" * MORE_THAN_ANY_BUFFER_HOLDS)).returncode == 3
 
 
-async def test_a_program_sees_exactly_the_environment_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("with_children", [False, True])
+async def test_a_program_sees_exactly_the_environment_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, *, with_children: bool
+) -> None:
     monkeypatch.setenv("ADMIN_TOKEN", "hush")
-    done = await run(["env"], env={**PATH, "A": "1"}, deadline=Deadline(30))
+    done = await run(["env"], env={**PATH, "A": "1"}, deadline=Deadline(30), with_children=with_children)
 
-    assert sorted(done.stdout.decode().split()) == ["A=1", f"PATH={os.defpath}"]
+    seen = [line for line in done.stdout.decode().split() if not line.startswith("_=")]  # bash, where it is sh
+    assert sorted(seen) == ["A=1", f"PATH={os.defpath}"]
 
 
 async def test_a_program_is_found_on_the_path_it_is_given(tmp_path: Path) -> None:

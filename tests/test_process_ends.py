@@ -33,9 +33,10 @@ from workspace_server.concurrency import Deadline
 from workspace_server.process import run
 
 async def main():
-    script, fd = sys.argv[1], int(sys.argv[2])
+    script, fd, kin = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "with children"
     os.set_inheritable(fd, False)
-    await run(["sh", "-c", script, "sh", str(fd)], env={"PATH": os.defpath}, deadline=Deadline(600), pass_fds=[fd])
+    argv = ["sh", "-c", script, "sh", str(fd)]
+    await run(argv, env={"PATH": os.defpath}, deadline=Deadline(600), pass_fds=[fd], with_children=kin)
 
 asyncio.run(main())
 """
@@ -158,9 +159,13 @@ async def test_who_left_the_group_and_holds_its_pipes_keeps_nobody_waiting(held:
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothing here can arrange it: util-linux is missing")
-async def test_a_program_dies_with_a_server_that_is_killed(held: Held) -> None:
+@pytest.mark.parametrize(
+    ("script", "whom"),
+    [(ALONE, "alone"), (ALONE, "with children"), (WITH_A_CHILD, "with children"), (STUBBORN, "with children")],
+)
+async def test_a_program_dies_with_a_server_that_is_killed(held: Held, script: str, whom: str) -> None:
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVER, ALONE, str(held.writer), env=ENV, pass_fds=[held.writer]
+        sys.executable, "-c", SERVER, script, str(held.writer), whom, env=ENV, pass_fds=[held.writer]
     )
     await held.said_up()
     server.kill()

@@ -49,6 +49,11 @@ ImageCode: TypeAlias = (
         "check that this machine reaches it; after a rate limit wait, or `docker login`;"
         " `bin/base-image` makes `python:3.11-slim`",
     ]
+    | Annotated[
+        Literal["build_stalled"],
+        "the template or a slow network: a step was silent, and idle as far as the engine can show",
+        "try again; `MOLECULE_LOCAL_BUILD_STALL_SECONDS`",
+    ]
     | Annotated[Literal["build_timeout"], "the template or a slow network", "`MOLECULE_LOCAL_BUILD_MAX_SECONDS`"]
     | Annotated[
         Literal["build_cancelled"], "whoever cancelled the build; the message says who", "create the workspace again"

@@ -20,6 +20,10 @@ from workspace_server.errors import UnavailableError
 _OUTPUT_LIMIT = 16 * 1024 * 1024
 _LINE_LIMIT = 1024 * 1024
 
+# The kernel's signal at our death reaches the program alone, not what the program started. This shell stands between
+# us and the program, is the one that gets the signal, and takes its whole group along. What it unsets, shells add.
+_KEEPER = 'unset PWD OLDPWD SHLVL; trap "kill -KILL 0" TERM; "$@" & wait "$!"'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
@@ -51,19 +55,21 @@ async def run(
     on_line: Callable[[bytes], None] | None = None,
     pass_fds: Sequence[int] = (),
     umask: int = -1,
+    with_children: bool = False,
 ) -> Completed:
     """Run a program to its end and return how it ended; a bad exit code is the caller's to judge.
 
     ``on_line`` is called with every line of stdout and stderr as it comes (without its newline); the lines are then
-    not kept. ``umask`` is the child's, where ours must not decide. Raises UnavailableError ``tool_missing`` when the
-    program does not exist, and DeadlineError.
+    not kept. ``umask`` is the child's, where ours must not decide. ``with_children``: what the program starts dies with
+    this process as well; it costs a shell, an exit by signal n is the exit code 128 + n, and stdin stays closed.
+    Raises UnavailableError ``tool_missing`` when the program does not exist, and DeadlineError.
     """
     program = argv[0]
     path = shutil.which(program, path=env.get("PATH"))
     if path is None:
         raise UnavailableError(f"the program {program} was not found", code="tool_missing", hint=f"install {program}")
     start = asyncio.create_subprocess_exec(
-        *_dying_with_us(path, *argv[1:]),
+        *_dying_with_us(path, *argv[1:], with_children=with_children),
         stdin=DEVNULL if input is None else PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -86,11 +92,13 @@ async def run(
     return Completed(argv=tuple(argv), returncode=returncode, stdout=stdout, stderr=stderr)
 
 
-def _dying_with_us(path: str, *arguments: str) -> list[str]:
+def _dying_with_us(path: str, *arguments: str, with_children: bool) -> list[str]:
     """The command, asked to die when this process dies, where util-linux's setpriv can ask for that."""
     setpriv = shutil.which("setpriv")
-    prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
-    return [*prefix, path, *arguments]
+    if setpriv is None:
+        return [path, *arguments]
+    keeper = ["TERM", "/bin/sh", "-c", _KEEPER, "sh"] if with_children else ["KILL"]
+    return [setpriv, "--pdeathsig", *keeper, path, *arguments]
 
 
 async def _drain(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None] | None) -> bytes:

@@ -176,6 +176,14 @@ class Settings(BaseModel):
     build_max_seconds: int = Field(
         3600, alias="MOLECULE_LOCAL_BUILD_MAX_SECONDS", ge=1, description="Time limit of one build.", examples=["3600"]
     )
+    build_stall_seconds: int = Field(
+        300,
+        alias="MOLECULE_LOCAL_BUILD_STALL_SECONDS",
+        ge=1,
+        description="How long a step of a build may be silent without work that the engine can show; three times as"
+        " long on a foreign platform.",
+        examples=["300"],
+    )
     budget_mb: int = Field(
         20480,
         alias="MOLECULE_LOCAL_BUILD_BUDGET_MB",

@@ -225,7 +225,11 @@ def _image_service(
         book=book,
         ledger=ledger,
         locks=cache / "locks",
-        limits=BuildLimits(concurrency=settings.build_concurrency, seconds=settings.build_max_seconds),
+        limits=BuildLimits(
+            concurrency=settings.build_concurrency,
+            seconds=settings.build_max_seconds,
+            stall_seconds=settings.build_stall_seconds,
+        ),
         scope=scope,
     )
     builds.settle_interrupted()

@@ -25,6 +25,7 @@ async def test_a_build_that_waits_for_its_turn(app: InProcess) -> None:
         "build_id": record.build_id,
         "platform": "linux/amd64",
         "builder": None,
+        "execution": None,
         "state": "queued",
         "reason": "no image",
         "phase": "queued",

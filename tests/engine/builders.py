@@ -55,6 +55,7 @@ class Build:
     outcome: str | BuildFailure | None = None
     steps: list[BuildStep] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    container: str | None = None
 
     async def run(
         self,
@@ -70,8 +71,17 @@ class Build:
         (self.directory / "Dockerfile").write_text(dockerfile.replace("{unique}", self.unique))
         (self.directory / "data.txt").write_text("data")
         request = BuildRequest(context=self.directory, labels=self.labels, platform=None, no_cache=no_cache, pull=pull)
+
+        def note(container: str | None) -> None:
+            self.container = container
+
         self.outcome = await self.builder.build(
-            request, Deadline(seconds), on_step=self.steps.append, on_log=self.lines.append, pass_fds=pass_fds
+            request,
+            Deadline(seconds),
+            on_step=self.steps.append,
+            on_log=self.lines.append,
+            on_output=note,
+            pass_fds=pass_fds,
         )
         return self
 

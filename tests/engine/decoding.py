@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from workspace_server.engine.progress import Decoder
@@ -14,7 +15,7 @@ DECODERS: dict[str, Callable[[Callable[[bytes], None]], Decoder]] = {
     "rawjson": RawJsonDecoder,
     "buildx": PlainDecoder,
     "buildkit": PlainDecoder,
-    "classic": ClassicDecoder,
+    "classic": partial(ClassicDecoder, labels=1),  # as all samples were built
 }
 BUILDKITS = ("rawjson", "buildx", "buildkit")
 

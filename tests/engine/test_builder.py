@@ -15,7 +15,7 @@ from workspace_server.engine import Engine, EngineAddress, ImageBuilder
 from workspace_server.engine.builder import command
 from workspace_server.engine.programs import BuildTool, docker_missing, survey
 from workspace_server.errors import DeadlineError, UnavailableError
-from workspace_server.model.build import BuilderKind, BuildFault, BuildRequest
+from workspace_server.model.build import BuilderKind, BuildFault, BuildRequest, Execution
 
 from .builders import Build, surroundings
 from .builders import builder as builder_of
@@ -81,6 +81,14 @@ def test_every_step_is_told_when_it_begins_and_when_it_ends(good: Build) -> None
         told.setdefault(step.n, []).append(step.seconds is not None)
 
     assert (list(told), set(map(tuple, told.values()))) == (list(range(1, good.steps[-1].of + 1)), {(False, True)})
+
+
+@pytest.mark.engine
+def test_the_steps_are_the_dockerfiles_own(good: Build) -> None:
+    """The classic builder makes a step of each label that it is told to stamp."""
+    told = [(step.n, step.of, step.name.split()[0]) for step in good.steps if step.seconds is not None]
+
+    assert told == [(1, 4, "FROM"), (2, 4, "RUN"), (3, 4, "COPY"), (4, 4, "RUN")]
 
 
 @pytest.mark.engine
@@ -299,6 +307,25 @@ async def test_without_an_engine_that_is_said(tmp_path: Path) -> None:
         await ImageBuilder.choose({"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, away, tmp_path)
 
     assert caught.value.code == "engine_unavailable"
+
+
+@pytest.mark.engine
+async def test_of_an_engine_with_another_kernel_buildx_alone_knows_what_it_runs(builder: ImageBuilder) -> None:
+    own = await builder.execution(builder.engine_platform)
+    foreign = await builder.execution("linux/s390x")
+
+    said = {Execution.EMULATED, Execution.IMPOSSIBLE} if builder.kind is BuilderKind.BUILDX else {Execution.UNKNOWN}
+    assert (own, foreign in said) == (Execution.NATIVE, True)
+
+
+@pytest.mark.engine
+async def test_of_an_engine_with_our_kernel_the_kernel_knows_what_it_runs(
+    builder: ImageBuilder, tmp_path: Path
+) -> None:
+    (tmp_path / "status").write_text("enabled\n")
+    ours = ImageBuilder(builder._tool, builder._environment, builder._state_dir, binfmt_misc=tmp_path)
+
+    assert await ours.execution("linux/s390x") is Execution.IMPOSSIBLE
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from workspace_server.engine.programs import DockerCli, Reach, Survey, best, doc
 from workspace_server.errors import UnavailableError
 from workspace_server.model.build import BuilderKind
 
-OLD_ENGINE = Reach(oldest=(1, 12), newest=(1, 41), platform="linux/amd64")
-NEW_ENGINE = Reach(oldest=(1, 44), newest=(1, 51), platform="linux/amd64")
+OLD_ENGINE = Reach(oldest=(1, 12), newest=(1, 41), platform="linux/amd64", here=False)
+NEW_ENGINE = Reach(oldest=(1, 44), newest=(1, 51), platform="linux/amd64", here=False)
 
 CLI_20 = DockerCli(path=Path("/a/docker"), version=(20, 10, 24), api=(1, 41), buildx=None)
 CLI_28 = DockerCli(path=Path("/b/docker"), version=(28, 2, 2), api=(1, 50), buildx=None)
@@ -53,7 +53,7 @@ def program(directory: Path, text: str = "#!/bin/sh\n") -> Path:
         (found([CLI_18, CLI_28]), "docker 18.6.1 classic builder"),
         (found([CLI_20, CLI_28], NEW_ENGINE), "docker 28.2.2 classic builder"),
         (
-            found([CLI_20], Reach(oldest=(1, 12), newest=(1, 38), platform="linux/amd64")),
+            found([CLI_20], Reach(oldest=(1, 12), newest=(1, 38), platform="linux/amd64", here=False)),
             "docker 20.10.24 classic builder",
         ),
     ],

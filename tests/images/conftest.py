@@ -149,6 +149,7 @@ async def server_of(
             engine: Engine = engine,
             concurrency: int = 2,
             seconds: int = 60,
+            stall_seconds: float = 60,
             choose: Callable[[], Awaitable[ImageBuilder]] | None = None,
             scope: TaskScope = outer,
         ) -> Server:
@@ -165,7 +166,7 @@ async def server_of(
                 book=book,
                 ledger=ledger,
                 locks=cache / "locks",
-                limits=BuildLimits(concurrency=concurrency, seconds=seconds),
+                limits=BuildLimits(concurrency=concurrency, seconds=seconds, stall_seconds=stall_seconds),
                 scope=scope,
             )
             return Server(

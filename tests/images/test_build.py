@@ -19,7 +19,7 @@ from workspace_server.images import BuildRecord
 from workspace_server.images.build import BuildWish
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.lookup import Miss
-from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState
+from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState, Execution
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
@@ -200,6 +200,11 @@ class Deaf:
 
     builder: ImageBuilder
     description: str = "deaf"
+
+    engine_platform: str = "linux/amd64"
+
+    async def execution(self, platform: str) -> Execution:
+        return Execution.UNKNOWN
 
     async def build(self, request: BuildRequest, deadline: Deadline, **others: Any) -> str | BuildFailure:
         return await self.builder.build(replace(request, platform="linux/amd64"), deadline, **others)

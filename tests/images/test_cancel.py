@@ -128,6 +128,18 @@ async def test_everybody_who_waits_for_a_cancelled_build_is_told(held: Held) -> 
     assert [error.as_dict() for error in errors if isinstance(error, ConflictError)] == [record.error] * 2
 
 
+async def test_a_waiter_that_goes_away_in_the_middle_of_a_step_ends_nothing_for_the_others(held: Held) -> None:
+    leaves, stays = held.waiters
+    leaves.cancel()
+    await asyncio.wait([leaves])
+    still_held = held.gate.waiting
+    held.gate.release()
+    image = await asyncio.wait_for(stays, 60)
+
+    record = held.server.book.get(held.record)
+    assert (leaves.cancelled(), still_held, record.state, record.image_id) == (True, 1, BuildState.SUCCEEDED, image.id)
+
+
 async def test_the_same_image_can_be_built_after_a_cancel(held: Held) -> None:
     cancelled = await held.cancel()
     await held.errors()

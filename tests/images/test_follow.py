@@ -156,10 +156,11 @@ async def test_the_end_is_the_last_thing_told_with_the_ended_build(book: BuildBo
     write(book, record, b"one\n")
     book.close(record.id, BuildState.FAILED, error=TemplateError("it failed", code="build_failed"))
 
-    *_, last = await everything(book, record)
+    *_, reason, last = await everything(book, record)
     assert isinstance(last, BuildEnd)
+    assert reason == LogLine(len("one\nit failed\n"), "it failed")
     assert (last.offset, last.record.state, last.record.error) == (
-        4,
+        len("one\nit failed\n"),
         BuildState.FAILED,
         {"error": "it failed", "code": "build_failed"},
     )

@@ -20,7 +20,7 @@ from workspace_server.errors import (
 from workspace_server.images import BuildRecord, ImageService, memory
 from workspace_server.images.build import BuildWish
 from workspace_server.images.memory import FailureMemory
-from workspace_server.model.build import BuildFailure, BuildFault, BuildRequest
+from workspace_server.model.build import BuildFailure, BuildFault, BuildRequest, Execution
 from workspace_server.runtimes import Template
 
 from .conftest import Heard, Server, ServerOf
@@ -144,6 +144,10 @@ class Recorder:
     fault: BuildFault = BuildFault.STEP
     requests: list[BuildRequest] = field(default_factory=list)
     description: str = "recorder"
+    engine_platform: str = "linux/amd64"
+
+    async def execution(self, platform: str) -> Execution:
+        return Execution.NATIVE
 
     async def build(self, request: BuildRequest, *_: Any, **__: Any) -> BuildFailure:
         self.requests.append(request)

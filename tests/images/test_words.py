@@ -3,8 +3,15 @@
 import pytest
 
 from workspace_server.engine.faults import HOW_TO_START
-from workspace_server.errors import ConflictError, DeadlineError, SourceError, TemplateError, UnavailableError
-from workspace_server.images.words import build_cancelled, build_error, too_long
+from workspace_server.errors import (
+    ConflictError,
+    DeadlineError,
+    SourceError,
+    TemplateError,
+    UnavailableError,
+    WorkspaceServerError,
+)
+from workspace_server.images.words import build_cancelled, build_error, build_stalled, too_long
 from workspace_server.model.build import BuildFailure, BuildFault, BuildStep
 
 from .making import COMMIT, URL, identity, template
@@ -18,6 +25,10 @@ STEP = BuildStep(n=3, of=7, name="RUN pip install x", seconds=1.0, failed=True)
 def failure(fault: BuildFault, **others: object) -> BuildFailure:
     fields = {"step": None, "exit_code": None, "detail": "what the builder said", "tail": ("one", "two"), **others}
     return BuildFailure(fault=fault, **fields)  # type: ignore[arg-type]
+
+
+def said_of(what: BuildFailure) -> WorkspaceServerError:
+    return build_error(what, identity(template()), log=LOG, engine=ENGINE, engine_platform="linux/arm64")
 
 
 WORDS = {
@@ -48,8 +59,12 @@ WORDS = {
     BuildFault.PLATFORM: (
         SourceError,
         "platform_unsupported",
-        f"{OF} cannot be built: the container engine cannot run programs of linux/amd64",
-        "enable emulation (binfmt_misc with qemu), or build natively with MOLECULE_IMAGE_PLATFORM=",
+        f"{OF} cannot be built: the container engine is linux/arm64 and cannot run programs of linux/amd64",
+        (
+            "enable emulation on the engine's machine (binfmt_misc with qemu; on Debian and Ubuntu: sudo apt-get"
+            " install qemu-user-static), or choose another platform with MOLECULE_IMAGE_PLATFORM (empty: the engine's"
+            " own)"
+        ),
     ),
     BuildFault.ENGINE: (
         UnavailableError,
@@ -71,19 +86,19 @@ def test_every_fault_has_words() -> None:
 
 @pytest.mark.parametrize("fault", BuildFault)
 def test_a_fault_says_what_happened_whose_fault_it_is_and_what_to_do(fault: BuildFault) -> None:
-    error = build_error(failure(fault, **MORE.get(fault, {})), identity(template()), LOG, ENGINE)
+    error = said_of(failure(fault, **MORE.get(fault, {})))
 
     assert (type(error), error.code, error.message, error.hint) == WORDS[fault]
 
 
 def test_a_step_without_an_exit_code_says_what_the_builder_said() -> None:
-    error = build_error(failure(BuildFault.STEP, step=STEP, tail=()), identity(template()), LOG, ENGINE)
+    error = said_of(failure(BuildFault.STEP, step=STEP, tail=()))
 
     assert error.message == f"{OF} failed to build: step 3 of 7, RUN pip install x: what the builder said"
 
 
 def test_a_dockerfile_that_was_refused_before_its_first_step_says_why() -> None:
-    error = build_error(failure(BuildFault.STEP, tail=()), identity(template()), LOG, ENGINE)
+    error = said_of(failure(BuildFault.STEP, tail=()))
 
     assert error.message == f"{OF} failed to build: what the builder said"
 
@@ -96,6 +111,20 @@ def test_a_build_that_took_too_long_says_where_it_was_and_which_variable_decides
         "build_timeout",
         f"{OF} was not built within 3600 s; it was at: step 3 of 7, RUN pip install x",
         "MOLECULE_LOCAL_BUILD_MAX_SECONDS sets the limit",
+    )
+
+
+def test_a_build_that_stalled_says_in_which_step_for_how_long_and_which_variable_decides() -> None:
+    error = build_stalled(identity(template()), STEP, 300)
+
+    assert (type(error), error.code, error.message, error.hint) == (
+        DeadlineError,
+        "build_stalled",
+        (
+            f"{OF} was not built: silent for 300 s, and no work that the engine can show, in step 3 of 7,"
+            " RUN pip install x"
+        ),
+        "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
     )
 
 
@@ -121,7 +150,7 @@ def test_a_build_that_a_person_ended_says_where_it_was_and_who_it_was() -> None:
 )
 def test_a_registry_that_limits_pulls_is_named_as_such_with_until_when_if_it_says_so(answer: str, when: str) -> None:
     limited = failure(BuildFault.BASE_IMAGE, base_image="a/b:1", detail=answer)
-    error = build_error(limited, identity(template()), LOG, ENGINE)
+    error = said_of(limited)
 
     assert error.message == f"{OF} cannot be built: base image a/b:1 could not be pulled: {answer}"
     assert error.hint == (
@@ -131,7 +160,7 @@ def test_a_registry_that_limits_pulls_is_named_as_such_with_until_when_if_it_say
 
 
 def test_a_builder_that_said_nothing_leaves_no_gap() -> None:
-    error = build_error(failure(BuildFault.ENGINE, detail=""), identity(template()), LOG, ENGINE)
+    error = said_of(failure(BuildFault.ENGINE, detail=""))
 
     assert error.message == (
         f"{OF} was not built: the container engine at {ENGINE} did not finish it: its client ended without a word"

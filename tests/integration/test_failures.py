@@ -147,7 +147,7 @@ async def test_the_templates_config_is_none(site: FailingSite) -> None:
 
 def failed_step(runtime: str, repository: Repository, build: Json) -> dict[str, str]:
     return {
-        "error": f"{the_image(runtime, repository)} failed to build: step 3 of {build['step']['of']}, RUN echo this"
+        "error": f"{the_image(runtime, repository)} failed to build: step 3 of 4, RUN echo this"
         " step fails on purpose && exit 23: exit code 23\nthis step fails on purpose",
         "code": "build_failed",
         "hint": f"the whole log: GET {build['log']}; repair the template and commit, or try again if a download failed",
@@ -284,3 +284,20 @@ async def test_a_build_takes_too_long(site: FailingSite, endless: Endless) -> No
     _, written = await endless.terminal.communicate()
     assert (endless.terminal.returncode, written.decode()) == on_a_terminal(error)
     site.nothing_was_pulled()
+
+
+async def test_a_step_hangs(engine_url: str, workspace_network: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same words again at the end of the build's log."""
+    settings = {"MOLECULE_EXTRA_RUNTIMES": "hanging", "MOLECULE_LOCAL_BUILD_STALL_SECONDS": "1"}
+    async with open_failing_site(tmp_path_factory.mktemp("site"), engine_url, **settings) as site:
+        repository = await site.template("hanging", silent_template(600))
+        error = await site.fails("hanging")
+        build = await build_of(site, "hanging")
+        log = (await site.server.client.get(build["log"])).text
+    assert error == {
+        "error": f"{the_image('hanging', repository)} was not built: silent for 1 s, and no work that the engine can"
+        f" show, in {step(build)}",
+        "code": "build_stalled",
+        "hint": "try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
+    }
+    assert log.splitlines()[-1] == error["error"]

@@ -190,7 +190,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             book=book,
             ledger=ledger,
             locks=supply.cache / "locks",
-            limits=BuildLimits(concurrency=2, seconds=60),
+            limits=BuildLimits(concurrency=2, seconds=60, stall_seconds=60),
             scope=scope,
         )
         images = ImageService(

@@ -4,6 +4,7 @@
 exceptions end here: callers see ``workspace_server.errors`` only.
 """
 
+from workspace_server.engine.activity import Effort, Efforts
 from workspace_server.engine.address import EngineAddress, resolve_address
 from workspace_server.engine.builder import ImageBuilder
 from workspace_server.engine.client import Engine, open_engine
@@ -12,6 +13,8 @@ from workspace_server.engine.images import PullProgress
 from workspace_server.engine.volumes import VolumeInfo
 
 __all__ = [
+    "Effort",
+    "Efforts",
     "Engine",
     "EngineAddress",
     "EngineEvent",

@@ -1,5 +1,6 @@
 """Images built from a Dockerfile, by the best builder of the docker CLI that is here."""
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,27 +8,32 @@ from pathlib import Path
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
-from workspace_server.engine.programs import BuildTool, best, docker_missing, survey
+from workspace_server.engine.emulation import BINFMT_MISC, foreign_execution, is_native, listed_execution, read_handlers
+from workspace_server.engine.programs import BuildTool, best, docker_missing, listed_platforms, survey
 from workspace_server.engine.progress import Decoder
 from workspace_server.engine.progress_classic import ClassicDecoder
 from workspace_server.engine.progress_plain import PlainDecoder
 from workspace_server.engine.progress_rawjson import RawJsonDecoder
 from workspace_server.engine.verdict import Ending, verdict
 from workspace_server.errors import UnavailableError
-from workspace_server.model.build import BuilderKind, BuildFailure, BuildRequest, BuildStep
+from workspace_server.model.build import BuilderKind, BuildFailure, BuildRequest, BuildStep, Execution
 from workspace_server.process import run
 
 _RAWJSON = (0, 13)
 _PROVENANCE = (0, 10)
+_PATIENCE = 30.0
 
 
 class ImageBuilder:
     """One of the docker CLI's builders, chosen once. Get one from ``ImageBuilder.choose``."""
 
-    def __init__(self, tool: BuildTool, environment: Mapping[str, str], state_dir: Path) -> None:
+    def __init__(
+        self, tool: BuildTool, environment: Mapping[str, str], state_dir: Path, *, binfmt_misc: Path | None = None
+    ) -> None:
         self._tool = tool
         self._environment = environment
         self._state_dir = state_dir
+        self._binfmt_misc = binfmt_misc  # where the engine's kernel shows its emulators, when it is ours
 
     @classmethod
     async def choose(cls, environment: Mapping[str, str], address: EngineAddress, state_dir: Path) -> "ImageBuilder":
@@ -38,7 +44,8 @@ class ImageBuilder:
         ``tool_missing`` when there is no usable docker CLI, ``engine_unavailable`` when the engine cannot be asked.
         """
         visible = {**environment, **address.cli_environment, "BUILDX_CONFIG": str(state_dir)}
-        return cls(best(await survey(visible, address)), visible, state_dir)
+        found = await survey(visible, address)
+        return cls(best(found), visible, state_dir, binfmt_misc=BINFMT_MISC if found.reach.here else None)
 
     @property
     def kind(self) -> BuilderKind:
@@ -50,6 +57,23 @@ class ImageBuilder:
         """For people: ``buildx 0.13.1``, ``docker 20.10.24 BuildKit``, ``docker 28.2.2 classic builder``."""
         return self._tool.description
 
+    @property
+    def engine_platform(self) -> str:
+        """The engine's own platform, ``os/architecture``."""
+        return self._tool.engine_platform
+
+    async def execution(self, platform: str) -> Execution:
+        """Whether the engine can run the steps of a build for ``platform``. Raises DeadlineError."""
+        if is_native(platform, self.engine_platform):
+            return Execution.NATIVE
+        directory = self._binfmt_misc
+        handlers = None if directory is None else await asyncio.to_thread(read_handlers, directory)
+        found = foreign_execution(platform, self.engine_platform, handlers=handlers)
+        if found is Execution.UNKNOWN:
+            listed = await listed_platforms(self._tool, self._environment, Deadline(_PATIENCE))
+            found = listed_execution(platform, listed)
+        return found
+
     async def build(
         self,
         request: BuildRequest,
@@ -57,20 +81,24 @@ class ImageBuilder:
         *,
         on_step: Callable[[BuildStep], None],
         on_log: Callable[[bytes], None],
+        on_output: Callable[[str | None], None] = lambda _: None,
         pass_fds: Sequence[int] = (),
     ) -> str | BuildFailure:
         """Build and return the image's id, or how it failed. Nothing is tagged.
 
         ``on_step`` hears of a step when it begins (``seconds`` None) and when it ends; ``on_log`` gets the builder's
-        output line by line, without newlines, as people read it. ``pass_fds`` are inherited by the builder's client.
+        output line by line, without newlines, as people read it. ``on_output`` hears that the builder's client printed
+        something, whatever it is, with the container the step runs in where the builder tells (the classic one).
+        ``pass_fds`` are inherited by the builder's client.
         Leaving early, for the deadline or by a cancel, ends the client and with it the engine's work. Raises
         DeadlineError, and UnavailableError ``tool_missing`` when the CLI was removed meanwhile.
         """
-        decoder = self._decoder(on_log)
+        decoder = self._decoder(on_log, request)
 
         def feed(line: bytes) -> None:
             for step in decoder.feed(line):
                 on_step(step)
+            on_output(decoder.container)
 
         self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=self._state_dir, prefix="build-") as directory:
@@ -88,14 +116,14 @@ class ImageBuilder:
             on_step(step)
         return image_id or verdict(decoder, self._ending(done.returncode, request))
 
-    def _decoder(self, on_log: Callable[[bytes], None]) -> Decoder:
+    def _decoder(self, on_log: Callable[[bytes], None], request: BuildRequest) -> Decoder:
         match self.kind:
             case BuilderKind.BUILDX if self._tool.version >= _RAWJSON:
                 return RawJsonDecoder(on_log)
             case BuilderKind.BUILDX | BuilderKind.BUILDKIT:
                 return PlainDecoder(on_log)
             case BuilderKind.CLASSIC:
-                return ClassicDecoder(on_log)
+                return ClassicDecoder(on_log, labels=len(request.labels))
 
     def _ending(self, returncode: int, request: BuildRequest) -> Ending:
         foreign = request.platform is not None and request.platform != self._tool.engine_platform

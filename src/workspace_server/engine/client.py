@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from workspace_server.engine.activity import Activity
 from workspace_server.engine.address import EngineAddress
 from workspace_server.engine.connection import Connection, open_connection
 from workspace_server.engine.containers import Containers
@@ -14,7 +15,7 @@ from workspace_server.engine.volumes import Volumes
 from workspace_server.model.container import EngineInfo
 
 
-class Engine(Containers, Images, Networks, Volumes, Events):
+class Engine(Containers, Images, Networks, Volumes, Events, Activity):
     """The container engine. Get one from ``open_engine``.
 
     Every method has a time limit unless it says otherwise, and raises this program's errors only: UnavailableError
@@ -22,7 +23,7 @@ class Engine(Containers, Images, Networks, Volumes, Events):
     """
 
     def __init__(self, connection: Connection) -> None:
-        for part in (Containers, Images, Networks, Volumes, Events):
+        for part in (Containers, Images, Networks, Volumes, Events, Activity):
             part.__init__(self, connection)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
 from workspace_server.engine.connection import open_connection
+from workspace_server.engine.here import is_here
 from workspace_server.errors import UnavailableError
 from workspace_server.model.build import BuilderKind
 from workspace_server.process import run
@@ -19,6 +20,7 @@ from workspace_server.process import run
 Version = tuple[int, ...]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)+")
+_PLATFORMS = re.compile(r"^Platforms: *(\S.*)$", re.MULTILINE)
 _PATIENCE = 30.0
 
 # From 23 on `docker build` is buildx and nothing else; 18.09 was the first with BuildKit inside.
@@ -28,11 +30,12 @@ _ENGINE_BUILDKIT: Version = (1, 39)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """What the engine says of itself: the API versions it speaks, and its own platform."""
+    """What the engine says of itself: the API versions it speaks, its own platform, whether it runs on our kernel."""
 
     oldest: Version
     newest: Version
     platform: str
+    here: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +160,12 @@ def _dotted(version: Version) -> str:
 async def _ask_engine(address: EngineAddress) -> Reach:
     async with open_connection(address) as connection:
         data = await connection.call("GET", "version", operation="say its version")
+        here = await is_here(connection)
     return Reach(
         oldest=version_of(data.get("MinAPIVersion") or data["ApiVersion"]),
         newest=version_of(data["ApiVersion"]),
         platform=f"{data['Os']}/{data['Arch']}",
+        here=here,
     )
 
 
@@ -188,6 +193,15 @@ def _buildx_path(plugins: Any) -> Path | None:
         if plugin.get("Name") == "buildx" and plugin.get("Path") and not plugin.get("Err"):
             return Path(plugin["Path"])
     return None
+
+
+async def listed_platforms(tool: BuildTool, environment: Mapping[str, str], deadline: Deadline) -> Sequence[str] | None:
+    """The platforms that buildx says the engine can build for; None where it is not asked or does not say."""
+    if tool.kind is not BuilderKind.BUILDX:
+        return None
+    done = await run([str(tool.program), "inspect", "default"], env=environment, deadline=deadline)
+    named = _PLATFORMS.search(done.stdout.decode(errors="replace"))
+    return [platform.strip(" *") for platform in named[1].split(",")] if done.ok and named else None
 
 
 async def _buildx_version(plugin: Path, environment: Mapping[str, str], deadline: Deadline) -> Version:

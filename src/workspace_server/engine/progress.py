@@ -39,6 +39,8 @@ class Decoder(ABC):
         self._on_text = on_text
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.trouble: Trouble | None = None
+        self.container: str | None = None
+        """The container in which a step runs, where the builder tells."""
         self.last_word = ""
         """The last line the client itself wrote, which is where it says why it gave up."""
 

@@ -24,9 +24,22 @@ async def git(
     cwd: Path,
     umask: int = PRIVATE,
     pass_fds: Sequence[int] = (),
+    with_children: bool = False,
 ) -> Completed:
-    """Run git and return how it ended. Raises UnavailableError ``tool_missing``, and DeadlineError."""
+    """Run git and return how it ended. Raises UnavailableError ``tool_missing``, and DeadlineError.
+
+    ``with_children``: for a git that talks to a host. A helper of its does that, and would outlive a killed server for
+    as long as the host is silent.
+    """
     try:
-        return await run(["git", *arguments], env=env, deadline=deadline, cwd=cwd, umask=umask, pass_fds=pass_fds)
+        return await run(
+            ["git", *arguments],
+            env=env,
+            deadline=deadline,
+            cwd=cwd,
+            umask=umask,
+            pass_fds=pass_fds,
+            with_children=with_children,
+        )
     except UnavailableError as error:
         raise git_missing() from error

@@ -125,7 +125,13 @@ class ObjectStore:
         env = self.access.environment(talking_to or self.url, with_token=talking_to is not None)
         env |= {"GIT_DIR": str(self.directory), **(extra or {})}
         result = await git(
-            arguments, env=env, deadline=self.deadline, cwd=cwd or self.directory, umask=umask, pass_fds=[self.lock]
+            arguments,
+            env=env,
+            deadline=self.deadline,
+            cwd=cwd or self.directory,
+            umask=umask,
+            pass_fds=[self.lock],
+            with_children=talking_to is not None,
         )
         if not result.ok and complaint_of(result) is GitComplaint.NO_SPACE:
             raise no_space(self.directory)

@@ -23,6 +23,7 @@ from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
+from workspace_server.images.release import see_it_end
 from workspace_server.images.words import build_cancelled, too_long
 from workspace_server.model.build import BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
@@ -32,10 +33,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildLimits:
-    """How many builds run at once, and how many seconds one may take."""
+    """How many builds run at once, how many seconds one may take, and how many a step of one may stall."""
 
     concurrency: int
     seconds: int
+    stall_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,12 @@ class LocalBuilds:
     ) -> None:
         self._engine = engine
         self._maker = ImageMaker(
-            engine=engine, choose_builder=choose_builder, checkouts=checkouts, book=book, ledger=ledger
+            engine=engine,
+            choose_builder=choose_builder,
+            checkouts=checkouts,
+            book=book,
+            ledger=ledger,
+            stall_seconds=limits.stall_seconds,
         )
         self._book = book
         self._ledger = ledger
@@ -126,7 +133,9 @@ class LocalBuilds:
         return running
 
     async def cancel(self, record_id: str, who: str) -> None:
-        """End a build that runs in this process, and return when it has ended; its error says ``who`` cancelled it.
+        """End a build that runs in this process; its error says ``who`` cancelled it.
+
+        Returns when it has ended, on the engine as well as far as that can be seen.
 
         Raises NotFoundError, ConflictError.
         """
@@ -137,6 +146,8 @@ class LocalBuilds:
         if not running.cancelled.done():
             running.cancelled.set_result(who)
         await asyncio.wait([running.flight])
+        if (step := self._book.get(record_id).step) is not None:
+            await see_it_end(self._engine, step)
 
     def was_built(self, build_id: str) -> bool:
         """Whether a build of that id is on record to have ended well."""

@@ -20,7 +20,7 @@ from workspace_server.errors import NotFoundError, WorkspaceServerError
 from workspace_server.files import write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
+from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
 
 _LOOKED_AT = 50
 
@@ -36,6 +36,7 @@ class BuildRecord:
     platform: str
     reason: str
     builder: str | None = None
+    execution: Execution | None = None
     state: BuildState = BuildState.QUEUED
     phase: BuildPhase = BuildPhase.QUEUED
     waits_for: BuildWait | None = None
@@ -142,8 +143,16 @@ class BuildBook:
         self._active[record_id] = replace(record, steps=tuple(steps.values()))
         self._note(record_id)
 
+    def say(self, record_id: str, text: str) -> None:
+        """Write a line of the server's own into the log. Raises UnavailableError."""
+        with cache_translated(self._folder), self.open_log(record_id) as log:
+            log.write(f"{text}\n".encode())
+
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
-        """End a running build's record; it has ended here also when that cannot be written."""
+        """End a running build's record; it has ended here also when that cannot be written.
+
+        What ended it is the last line of its log.
+        """
         record = replace(
             self._active[record_id],
             state=state,
@@ -153,12 +162,16 @@ class BuildBook:
             finished_at=datetime.now(UTC),
             error=error.as_dict() if error else None,
         )
-        self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
         try:
-            self._save(record)
-            del self._active[record_id]
-        finally:
-            self._note(record_id)
+            if error is not None:
+                self.say(record_id, error.message.partition("\n")[0])
+        finally:  # the record last: whoever follows the log stops reading then
+            self._active[record_id] = record  # where there is no room to write it, nobody waits for its end for ever
+            try:
+                self._save(record)
+                del self._active[record_id]
+            finally:
+                self._note(record_id)
         return record
 
     def runs_here(self, record_id: str) -> bool:
@@ -197,12 +210,14 @@ class BuildBook:
     def interrupt(self, record: BuildRecord) -> None:
         """Write into the record and the log of a build that its server did not survive it."""
         self._active[record.id] = record
-        with self.open_log(record.id) as log:
-            log.write(b"the server stopped during this build; the layers it made are kept\n")
         self.close(
             record.id,
             BuildState.CANCELLED,
-            error=WorkspaceServerError("the server stopped during this build", code="build_interrupted"),
+            error=WorkspaceServerError(
+                "the server stopped during this build",
+                code="build_interrupted",
+                hint="the layers it made are kept; it is built again when it is wanted",
+            ),
         )
 
     def size(self, record_id: str) -> int:
@@ -251,6 +266,7 @@ class BuildBook:
                 "state": BuildState(fields["state"]),
                 "phase": BuildPhase(fields["phase"]),
                 "waits_for": BuildWait(fields["waits_for"]) if fields.get("waits_for") else None,
+                "execution": Execution(fields["execution"]) if fields.get("execution") else None,
                 "steps": tuple(_step(**step) for step in fields["steps"]),
                 "started_at": datetime.fromisoformat(fields["started_at"]),
                 "finished_at": _moment(fields["finished_at"]),

@@ -12,7 +12,7 @@ from workspace_server.errors import (
     WorkspaceServerError,
 )
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.model.build import BuildFailure, BuildFault
+from workspace_server.model.build import BuildFailure, BuildFault, BuildStep
 from workspace_server.runtimes import Template
 
 # Builders pass on the status or the text of a registry's refusal, never its headers.
@@ -20,7 +20,9 @@ _LIMITED = re.compile(r"\b429\b|toomanyrequests|too many requests|rate limit", r
 _UNTIL = re.compile(r"retry.?after:? *([^,;]+)", re.IGNORECASE)
 
 
-def build_error(failure: BuildFailure, identity: BuildIdentity, log: str, engine: str) -> WorkspaceServerError:
+def build_error(
+    failure: BuildFailure, identity: BuildIdentity, *, log: str, engine: str, engine_platform: str
+) -> WorkspaceServerError:
     """The error for what the builder reported; ``log`` is where the whole log can be read, ``engine`` its address."""
     detail = failure.detail or "its client ended without a word"
     of = _image(identity)
@@ -47,11 +49,7 @@ def build_error(failure: BuildFailure, identity: BuildIdentity, log: str, engine
                 f" docker builder prune free it; log: GET {log}",
             )
         case BuildFault.PLATFORM:
-            return SourceError(
-                f"{of} cannot be built: the container engine cannot run programs of {identity.platform}",
-                code="platform_unsupported",
-                hint="enable emulation (binfmt_misc with qemu), or build natively with MOLECULE_IMAGE_PLATFORM=",
-            )
+            return platform_unsupported(identity, engine_platform)
         case BuildFault.ENGINE:
             return UnavailableError(
                 f"{of} was not built: the container engine at {engine} did not finish it: {detail}",
@@ -60,12 +58,33 @@ def build_error(failure: BuildFailure, identity: BuildIdentity, log: str, engine
             )
 
 
+def platform_unsupported(identity: BuildIdentity, engine_platform: str) -> SourceError:
+    """The error for a platform whose programs the engine cannot run."""
+    return SourceError(
+        f"{_image(identity)} cannot be built: the container engine is {engine_platform} and cannot run programs of"
+        f" {identity.platform}",
+        code="platform_unsupported",
+        hint="enable emulation on the engine's machine (binfmt_misc with qemu; on Debian and Ubuntu: sudo apt-get"
+        " install qemu-user-static), or choose another platform with MOLECULE_IMAGE_PLATFORM (empty: the engine's own)",
+    )
+
+
 def too_long(identity: BuildIdentity, step: str, limit: int) -> DeadlineError:
     """The error for a build that its maximum clock ended."""
     return DeadlineError(
         f"{_image(identity)} was not built within {limit} s; it was at: {step}",
         code="build_timeout",
         hint="MOLECULE_LOCAL_BUILD_MAX_SECONDS sets the limit",
+    )
+
+
+def build_stalled(identity: BuildIdentity, step: BuildStep, limit: float) -> DeadlineError:
+    """The error for a build that its stall clock ended."""
+    return DeadlineError(
+        f"{_image(identity)} was not built: silent for {limit:g} s, and no work that the engine can show, in step"
+        f" {step.n} of {step.of}, {step.name}",
+        code="build_stalled",
+        hint="try again; MOLECULE_LOCAL_BUILD_STALL_SECONDS sets the limit (3 times as long on a foreign platform)",
     )
 
 

@@ -51,6 +51,15 @@ class BuilderKind(StrEnum):
     CLASSIC = "classic"
 
 
+class Execution(StrEnum):
+    """How an engine runs a platform's programs."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    IMPOSSIBLE = "impossible"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStep:
     """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them.
