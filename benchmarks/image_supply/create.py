@@ -1,0 +1,104 @@
+"""Rows of the warm create: from the request to a running container, when the image is there already."""
+
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from .bench import RUNTIME, Bench
+from .sides import Side, in_turn
+from .table import Comparison, Row
+
+_DEVCONTAINER = "benchmark-devcontainer"
+
+
+async def create_rows(bench: Bench) -> list[Row]:
+    """POST to the engine's ``start`` event, against what leads to a container with the same settings."""
+    files = _files(bench)
+    sides: dict[str, Side] = {
+        "ours": lambda: _ours(bench),
+        "bare": lambda: _bare(bench),
+        "files": lambda: _bare(bench, files),
+    }
+    if bench.peers.devcontainer is not None:
+        sides["devcontainer"] = await _devcontainer(bench)
+    if bench.peers.repo2docker is not None:
+        sides["repo2docker"] = await _repo2docker(bench)
+    seconds = await in_turn(bench.runs, sides)
+
+    def against(name: str, programs: str) -> Comparison:
+        return Comparison(what="warm create", against=programs, ours=seconds["ours"], theirs=seconds[name])
+
+    rows = [
+        against("bare", "`git ls-remote` + `docker run -d`").at_most(1.0),
+        against("files", "the same with a workspace's files: `docker create`, `cp`, `start`").without_goal(),
+    ]
+    if "devcontainer" in seconds:
+        rows.append(against("devcontainer", "`devcontainer up`").faster(4))
+    if "repo2docker" in seconds:
+        rows.append(against("repo2docker", "repo2docker + `docker run -d`").faster(2.5))
+    return rows
+
+
+async def _ours(bench: Bench) -> float:
+    began = time.time()
+    workspace = await bench.server.create(RUNTIME)
+    seconds = await bench.started(workspace) - began
+    await bench.gone(workspace)
+    return seconds
+
+
+def _files(bench: Bench) -> Path:
+    """A folder with what a workspace finds in its configuration volume, as large as there."""
+    folder = bench.home / "files"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("x" * 300)
+    (folder / ".auth_token").write_text("x" * 43)
+    (folder / ".auth_token").chmod(0o600)
+    return folder
+
+
+async def _bare(bench: Bench, files: Path | None = None) -> float:
+    name, bare = f"bare-{uuid4().hex[:8]}", bench.bare
+    run = bare.run(name, bench.image) if files is None else bare.run_with_files(name, bench.image, files)
+    return await _started(bench, name, f"{bare.look_up(bench.url())}\n{run}")
+
+
+async def _started(bench: Bench, name: str, script: str) -> float:
+    """Seconds from the begin of a script to the start of the container that it makes, which is then removed."""
+    began = time.time()
+    await bench.programs.script(script)
+    seconds = await bench.starts.of(name) - began
+    await bench.programs.script(bench.bare.remove(name))
+    return seconds
+
+
+async def _repo2docker(bench: Bench) -> Side:
+    """repo2docker has built its image; it finds that out, and docker runs it."""
+    program = bench.peers.repo2docker
+    assert program is not None
+    command = program.command(bench.url())
+    await bench.programs.run(*command)
+
+    async def side() -> float:
+        name, began = f"repo2docker-{uuid4().hex[:8]}", time.time()
+        image = program.reused(await bench.programs.run(*command))
+        return time.time() - began + await _started(bench, name, bench.bare.run(name, image))
+
+    return side
+
+
+async def _devcontainer(bench: Bench) -> Side:
+    """``devcontainer up`` has built its image, and the container is gone."""
+    program, folder = bench.peers.devcontainer, bench.home / "devcontainer"
+    assert program is not None
+    await bench.programs.script(bench.bare.clone(bench.url(), folder))
+    program.configure(folder, _DEVCONTAINER)
+
+    async def side() -> float:
+        began = time.time()
+        await bench.programs.run(*program.up(folder))
+        seconds = time.time() - began
+        await bench.programs.script(bench.bare.remove(_DEVCONTAINER))
+        return seconds
+
+    return side
