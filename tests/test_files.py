@@ -1,4 +1,4 @@
-"""Files that are private, and whole or absent."""
+"""Files that are private, and whole or absent; folders that are private."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workspace_server.files import write_private
+from workspace_server.files import NOT_OURS, private_folder, write_private
 
 
 @pytest.fixture
@@ -80,3 +80,46 @@ def test_a_reader_sees_the_old_text_or_the_new_one(tmp_path: Path) -> None:
         write_private(tmp_path / "key", "new")
 
         assert (opened.read(), (tmp_path / "key").read_text()) == ("old", "new")
+
+
+# Folders
+
+
+@pytest.mark.usefixtures("loose_umask")
+def test_a_new_folder_is_its_owners_only(tmp_path: Path) -> None:
+    private_folder(tmp_path / "above" / "cache")
+
+    assert stat.S_IMODE((tmp_path / "above" / "cache").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o2770, 0o500])
+def test_a_folder_that_was_there_is_its_owners_only_afterwards(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    private_folder(tmp_path / "cache")
+
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("target", [".", "/", "nowhere"])
+def test_a_link_is_no_folder_of_ours(tmp_path: Path, target: str) -> None:
+    (tmp_path / "cache").symlink_to(target)
+
+    with pytest.raises(OSError):
+        private_folder(tmp_path / "cache")
+
+
+def test_what_lies_behind_a_link_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "cache").symlink_to("elsewhere")
+    with pytest.raises(NotADirectoryError, match=NOT_OURS):
+        private_folder(tmp_path / "cache")
+
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
+
+
+def test_another_users_folder_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    with pytest.raises(NotADirectoryError, match=NOT_OURS):
+        private_folder(tmp_path)

@@ -1,7 +1,40 @@
-"""Files that are private, and whole or absent."""
+"""Files that are private, and whole or absent; folders that are private."""
 
+import errno
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+_PRIVATE = 0o700
+
+
+NOT_OURS = "it is no folder of the user this server runs as"
+
+
+def private_folder(folder: Path) -> None:
+    """Make ``folder`` its user's alone, with mode 0700, whether or not it was there; missing parents are made, too.
+
+    Raises OSError, with ``NOT_OURS`` as its text for a link, which would lead elsewhere, and for another user's folder.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise NotADirectoryError(errno.ENOTDIR, NOT_OURS, str(folder))
+    if stat.S_IMODE(status.st_mode) != _PRIVATE:
+        folder.chmod(_PRIVATE)
+
+
+def read_own(file: Path) -> bytes:
+    """The content of a file. Raises OSError, also for a link, which would lead elsewhere."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as opened:
+        return opened.read()
+
+
+def append_private(file: Path) -> BinaryIO:
+    """The file, made with mode 0600 when it is missing, to append to, unbuffered. Raises OSError, also for a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(file, flags, 0o600), "ab", buffering=0)
 
 
 def write_private(file: Path, text: str) -> None:
