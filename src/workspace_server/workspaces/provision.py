@@ -126,7 +126,9 @@ class Provisioner:
             image = await self._images.ensure_again(workspace.runtime, workspace.image, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
-        config = effective_config(attempt.workspace, await self._images.template_config(workspace.runtime, image))
+        template_config = await self._images.template_config(workspace.runtime, image)
+        # In a thread: what a template brings along may take a while to read.
+        config = await asyncio.to_thread(effective_config, attempt.workspace, template_config)
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
         check_required(config, variables)
@@ -163,7 +165,7 @@ class Provisioner:
             instance=self._instance,
             settings=self._settings,
         )
-        container_id = await self._create(spec, config_files(config, token))
+        container_id = await self._create(spec, await asyncio.to_thread(config_files, config, token))
 
         await attempt.enter(Phase.START)
         await self._engine.start(container_id)
