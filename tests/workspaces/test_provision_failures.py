@@ -64,7 +64,7 @@ async def test_an_agent_that_ends_before_its_first_call_says_why(here: World) ->
     _, failure = await failed(here, workspace)
     assert (failure.code, failure.message) == (
         "agent_exited",
-        "the agent's container ended with exit code 3 before the agent's first call\nno key found",
+        f"the agent's container ended with exit code 3 before the agent's first call\nno key found\n{'0' * 499}…",
     )
     assert await nothing_is_left(here)
 

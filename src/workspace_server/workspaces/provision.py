@@ -17,6 +17,7 @@ from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerSpec, NetworkInfo
 from workspace_server.model.event import Event, EventType
+from workspace_server.model.text import plain, shortened
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
 from workspace_server.workspaces.attempt import Attempt
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _LAST_LINES = 30
+_LONGEST_LINE = 500
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
 _SILENT: Final = "agent_silent"
@@ -256,7 +258,8 @@ class Provisioner:
 
     async def _last_lines(self, container_id: str) -> str:
         try:
-            return (await self._engine.logs_tail(container_id, _LAST_LINES)).strip() or "(it wrote nothing)"
+            written = plain(await self._engine.logs_tail(container_id, _LAST_LINES)).strip()
+            return "\n".join(shortened(line, _LONGEST_LINE) for line in written.splitlines()) or "(it wrote nothing)"
         except WorkspaceServerError:
             return "(its log could not be read)"
 
