@@ -222,6 +222,24 @@ def test_a_short_secret_does_not_mask_what_only_looks_like_its_base64() -> None:
     assert MaskSecrets(["abc"]).mask("YWJj") == "YWJj"
 
 
+def test_nothing_in_a_line_for_people_is_obeyed_by_their_terminal(configure: Configure) -> None:
+    evil = "\x1b]52;c;cm0=\x07a\x9b2Jb\x1b[2Jc"
+    stream = configure(form="human")
+    structlog.get_logger("t").info(evil, value=evil, values=[evil])
+    logging.getLogger("somebody").warning("lost %s", evil)
+    log_failure(structlog.get_logger("t"), evil)
+
+    assert [char for char in stream.getvalue() if not char.isprintable() and char != "\n"] == []
+    assert stream.getvalue().splitlines()[0].split("] ")[1].startswith("abc value=abc values=")
+
+
+def test_no_text_looks_like_an_event_of_its_own(configure: Configure) -> None:
+    stream = configure(form="human")
+    structlog.get_logger("t").info("one\n12:00:00 [info     ] listening", value="x\n12:00:00 [info     ] y")
+
+    assert len(stream.getvalue().splitlines()) == 1
+
+
 def test_the_longest_of_two_secrets_is_masked_first() -> None:
     mask = MaskSecrets(["hush", "hush-and-more"])
 

@@ -11,11 +11,20 @@ from urllib.parse import quote
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from workspace_server.text import plain
+
 MASK = "***"
 
 _LEAST_IN_BASE64 = 6  # bytes: the digits of fewer may stand in any text
 _FOR_URLS = str.maketrans("+/", "-_")
 _ITS_END = "[A-Za-z0-9+/_-]?={0,2}"  # the digit that the secret shares with what follows it, and the filling
+
+
+def for_terminals(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """A processor that leaves nothing in an event that a terminal would obey, and lets no text look like an event."""
+    shown = {key: plain(value) if isinstance(value, str) else value for key, value in event.items()}
+    shown["event"] = str(shown["event"]).replace("\n", "\\n")
+    return shown
 
 
 class MaskSecrets:
@@ -86,6 +95,7 @@ def configure_logging(
         else structlog.processors.TimeStamper("%H:%M:%S", utc=False),
         structlog.processors.format_exc_info,
         MaskSecrets(secrets),
+        *([for_terminals] if human else []),
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(

@@ -12,7 +12,7 @@ from rich.console import Console
 from workspace_server.cli.client import Client, error_of, open_own_client, path_of
 from workspace_server.cli.output import ago, duration, print_json, print_table, size
 from workspace_server.cli.watch import watch_build
-from workspace_server.model.text import plain
+from workspace_server.text import plain
 
 app = typer.Typer(
     help="Images and the builds that make them.",

@@ -11,7 +11,7 @@ from workspace_server import __version__
 from workspace_server.cli.images import app as images
 from workspace_server.cli.secrets import app as secrets
 from workspace_server.errors import SettingsError, WorkspaceServerError
-from workspace_server.model.text import plain
+from workspace_server.text import plain
 
 app = typer.Typer(
     name="workspace-server",

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from workspace_server.model.text import plain
+from workspace_server.text import plain
 
 _UNFOLDED = 1_000_000  # characters, more than any row has
 _CONTROL = re.compile("[\x7f-\x9f]")  # what JSON need not escape, and terminals obey

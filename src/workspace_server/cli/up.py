@@ -27,9 +27,9 @@ from workspace_server.engine import open_engine, resolve_address
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.log import configure_logging
 from workspace_server.model import names
-from workspace_server.model.text import plain
 from workspace_server.server import listening, stop_signal
 from workspace_server.settings import Settings, current_environment, load_settings
+from workspace_server.text import plain
 from workspace_server.wiring import Services
 
 _RUNTIME = "echo"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from workspace_server.model.build import BuildStep
-from workspace_server.model.text import plain, shortened
+from workspace_server.text import plain, shortened
 
 TAIL_LINES = 50
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from workspace_server.engine.progress import Vertex, VertexDecoder, readable
 from workspace_server.model.build import BuildStep
-from workspace_server.model.text import plain
+from workspace_server.text import plain
 
 _OBJECT_LIMIT = 8 * 1024 * 1024
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workspace_server.engine.faults import no_space
 from workspace_server.engine.progress import LONGEST_LINE, Decoder, Trouble
 from workspace_server.model.build import BuildFailure, BuildFault
-from workspace_server.model.text import shortened
+from workspace_server.text import shortened
 
 _EXIT_CODE = re.compile(r"(?:exit code|returned a non-zero code): (\d{1,3})$")
 _IMAGE_LOOKUPS = (

@@ -17,9 +17,9 @@ from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerSpec, NetworkInfo
 from workspace_server.model.event import Event, EventType
-from workspace_server.model.text import plain, shortened
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
+from workspace_server.text import plain, shortened
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workspace_server.model.text import plain, shortened
+from workspace_server.text import plain, shortened
 
 OBEYED = {
     "colour": "\x1b[31;1mred\x1b[0m",
