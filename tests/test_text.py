@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workspace_server.text import plain, shortened
+from workspace_server.text import plain, shortened, without_user
 
 OBEYED = {
     "colour": "\x1b[31;1mred\x1b[0m",
@@ -38,6 +38,21 @@ def test_everything_else_stays(text: str) -> None:
 @given(text=st.text(st.characters(max_codepoint=0xFF)))
 def test_nothing_of_control_is_left_whatever_the_text(text: str) -> None:
     assert [char for char in plain(text) if (char < " " and char not in "\t\n") or "\x7f" <= char <= "\x9f"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:hush@h/p", "https://***@h/p"),
+        ("https://hush@h:1/p?a@b", "https://***@h:1/p?a@b"),
+        ("ssh://u:p@ss@h", "ssh://***@h"),
+        ("https://h/~me/t@2", "https://h/~me/t@2"),
+        ("unix:///run/user@1/docker.sock", "unix:///run/user@1/docker.sock"),
+        ("nothing@all", "nothing@all"),
+    ],
+)
+def test_a_url_is_shown_without_its_user(url: str, shown: str) -> None:
+    assert without_user(url) == shown
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:

@@ -12,12 +12,18 @@ _CONTROL = re.compile(
     # every other control character but tab and newline
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _MARK = "…"
 
 
 def plain(text: str) -> str:
     """``text`` without anything that a terminal would obey, but for tabs and newlines."""
     return _CONTROL.sub("", text)
+
+
+def without_user(url: str) -> str:
+    """A URL to be shown: without the user name and the password that it may have."""
+    return _USER.sub("***@", url)
 
 
 def shortened(text: str, most: int) -> str:

@@ -19,7 +19,7 @@ from workspace_server.model.container import ContainerFile, ContainerSpec, Netwo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
-from workspace_server.text import plain, shortened
+from workspace_server.text import plain, shortened, without_user
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
@@ -249,11 +249,11 @@ class Provisioner:
         )
 
     async def _silent(self, container_id: str, limit: float) -> TemplateError:
-        lines = await self._last_lines(container_id)
+        lines, url = await self._last_lines(container_id), without_user(self._settings.agents_url)
         return TemplateError(
             f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
             code=_SILENT,
-            hint=f"does the container reach {self._settings.agents_url}? PROVISION_TIMEOUT_SECONDS sets the limit",
+            hint=f"does the container reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
 
     async def _last_lines(self, container_id: str) -> str:
