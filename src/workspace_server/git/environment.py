@@ -99,6 +99,7 @@ class GitAccess:
         return {
             **self._certificates(),
             **{name: value for name, value in self.passed_on.items() if _FOR_GIT.fullmatch(name)},
+            **({"NO_PROXY": "*", "no_proxy": "*"} if url.scheme == "http" else {}),  # http never leaves this machine
             **_VARIABLES,
             "GIT_ALLOW_PROTOCOL": url.scheme,
             **_as_variables(configuration),
