@@ -29,6 +29,7 @@ from workspace_server.setting_values import (
     EncryptionKey,
     Environment,
     EnvironmentName,
+    Place,
     Platform,
     Ref,
     Registry,
@@ -109,7 +110,7 @@ class Settings(BaseModel):
         description="Origins of web pages that may call this server, comma separated.",
         examples=["https://ui.example.org"],
     )
-    data_dir: Path = Field(
+    data_dir: Place = Field(
         alias="MOLECULE_DATA_DIR",
         description="Database, keys and tokens of this installation.",
         examples=["/var/lib/molecule"],
@@ -126,7 +127,7 @@ class Settings(BaseModel):
         description="Platform of the images. Unset: linux/amd64 for builds; empty: the engine's own.",
         examples=["linux/arm64"],
     )
-    build_cache: Path = Field(
+    build_cache: Place = Field(
         alias="MOLECULE_LOCAL_BUILD_CACHE",
         description="Checkouts, build records and build logs.",
         examples=["/var/cache/molecule"],
