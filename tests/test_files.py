@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workspace_server.files import NOT_OURS, private_folder, write_private
+from workspace_server.files import NOT_OURS, private_folder, private_place, write_private
 
 
 @pytest.fixture
@@ -107,6 +107,30 @@ def test_a_link_is_no_folder_of_ours(tmp_path: Path, target: str) -> None:
 
     with pytest.raises(OSError):
         private_folder(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o500])
+def test_a_place_that_was_chosen_is_private_afterwards_also_behind_a_link(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk").chmod(mode)
+    (tmp_path / "cache").symlink_to("large disk")
+    private_place(tmp_path / "cache")
+
+    assert stat.S_IMODE((tmp_path / "large disk").stat().st_mode) == 0o700
+
+
+def test_a_place_that_was_chosen_may_be_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    private_place(tmp_path / "cache")
+
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+def test_a_place_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").symlink_to("nowhere")
+
+    with pytest.raises(FileExistsError):
+        private_place(tmp_path / "cache")
 
 
 def test_what_lies_behind_a_link_stays_as_it_is(tmp_path: Path) -> None:

@@ -17,10 +17,23 @@ def private_folder(folder: Path) -> None:
 
     Raises OSError, with ``NOT_OURS`` as its text for a link, which would lead elsewhere, and for another user's folder.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise NotADirectoryError(errno.ENOTDIR, NOT_OURS, str(folder))
+    _close(folder, status)
+
+
+def private_place(place: Path) -> None:
+    """The same for a folder that the operator chose: it may be behind a link, or another user's, as a mounted one is.
+
+    Raises OSError.
+    """
+    place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    _close(place, place.stat())
+
+
+def _close(folder: Path, status: os.stat_result) -> None:
     if stat.S_IMODE(status.st_mode) != _PRIVATE:
         folder.chmod(_PRIVATE)
 

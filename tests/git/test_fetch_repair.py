@@ -136,9 +136,9 @@ async def test_a_folder_of_another_user_is_refused(made: Made, monkeypatch: pyte
     monkeypatch.setattr(os, "geteuid", lambda: made.folder.stat().st_uid + 1)
     with pytest.raises(UnavailableError) as caught:
         await made.again()
-    cache = made.folder.parent
     assert caught.value.message == (
-        f"the build cache {cache} cannot be used: it is no folder of the user this server runs as ({cache})"
+        f"the build cache {made.folder.parent} cannot be used: it is no folder of the user this server runs as"
+        f" ({made.folder})"
     )
 
 

@@ -277,3 +277,12 @@ def test_the_token_is_its_owners_alone() -> None:
 
     assert (token.path, token.content, token.mode) == ("/configs/.auth_token", b"s3cret", 0o600)
     assert (file.path, file.mode, b"s3cret" in file.content) == ("/configs/config.yaml", 0o644, False)
+
+
+def test_what_a_template_says_it_needs_is_told_in_a_few_words_and_obeyed_by_no_terminal() -> None:
+    names = ["\x1b]0;title\x07A_KEY", *(f"KEY_{n}" for n in range(10_000))]
+
+    with pytest.raises(ConflictError) as caught:
+        check_required({"runtime_config": {"required_env": names}}, {})
+
+    assert (len(caught.value.message) < 600, "set: A_KEY, KEY_0" in caught.value.message) == (True, True)

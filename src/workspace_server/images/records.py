@@ -18,7 +18,7 @@ from ulid import ULID
 
 from workspace_server.concurrency import Changes
 from workspace_server.errors import NotFoundError, WorkspaceServerError
-from workspace_server.files import append_private, private_folder, read_own, write_private
+from workspace_server.files import append_private, private_folder, private_place, read_own, write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
@@ -110,7 +110,7 @@ class BuildBook:
             reason=reason,
         )
         with cache_translated(self._folder):
-            private_folder(self._folder.parent.resolve())
+            private_place(self._folder.parent)
             private_folder(self._folder)
             (self._folder / record.id).mkdir(mode=0o700)
             append_private(self.log_path(record.id)).close()

@@ -10,11 +10,13 @@ from yaml.constructor import ConstructorError
 from workspace_server.errors import ConflictError, TemplateError
 from workspace_server.model.container import ContainerFile
 from workspace_server.model.workspace import Workspace
+from workspace_server.text import plain, shortened
 
 CONFIG_PATH = "/configs"
 _AGENT_DOMAIN = "agents.moleculesai.app"
 _UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _MOST_KEYS = 100_000
+_LONGEST_LIST = 500
 _NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
 
 
@@ -60,7 +62,7 @@ def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> N
     missing = [name for name in names if not variables.get(name)]
     if missing:
         raise ConflictError(
-            f"the runtime needs variables that are not set: {', '.join(missing)}",
+            f"the runtime needs variables that are not set: {shortened(plain(', '.join(missing)), _LONGEST_LIST)}",
             code="required_env_missing",
             hint="save each as a secret of the workspace, or of all: POST /workspaces/{id}/secrets, /settings/secrets",
         )
