@@ -53,7 +53,8 @@ def append_private(file: Path) -> BinaryIO:
 def write_private(file: Path, text: str) -> None:
     """Write ``file`` whole or not at all, with mode 0600, and replace what was there."""
     staged = file.with_suffix(".new")
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as out:
+    staged.unlink(missing_ok=True)  # of a crash, or somebody's who would read along
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as out:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())

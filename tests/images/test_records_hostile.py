@@ -220,6 +220,21 @@ def test_whoever_follows_the_log_sees_every_line_at_once(book: BuildBook) -> Non
         assert book.log_path(record.id).read_bytes() == b"line\n"
 
 
+def test_a_log_without_end_does_not_fill_the_disk_and_says_so(book: BuildBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workspace_server.images.records.LARGEST_LOG", 1000)
+    record = opened(book)
+    for _ in range(2):
+        with book.open_log(record.id) as log:
+            for n in range(100):
+                log.write(b"%09d\n" % n)
+
+    book.say(record.id, "it failed")
+
+    lines = book.log_path(record.id).read_bytes().splitlines()
+    cut = b"the log ends here: the build writes more than 64 MiB"
+    assert (len(lines), lines[98:]) == (101, [b"000000098", cut, b"it failed"])
+
+
 @pytest.mark.parametrize("method", ["open", "update", "close"])
 def test_a_cache_that_cannot_be_written_is_a_fault_with_a_name(
     book: BuildBook, cache: Path, monkeypatch: pytest.MonkeyPatch, method: str

@@ -151,13 +151,19 @@ class Evidence:
 
     async def run_commands(self) -> None:
         """Search what commands print that are run with the server's own environment."""
-        log = ["images", "log", (await self.server.builds())[0]["id"]]
-        for words in (["settings"], ["runtimes"], ["images", "list"], ["images", "builds"], log):
-            command = (sys.executable, "-m", "workspace_server", *words)
-            async with running(*command, env=self.server.environment, stdout=PIPE, stderr=PIPE) as process:
-                out, err = await process.communicate()
-            assert process.returncode == 0, err.decode()
-            self.search.look("command output", words, out + err)
+        for words in (["settings"], ["runtimes"], ["images", "list"], ["images", "builds"]):
+            await self._run(words)
+
+    async def print_newest_log(self) -> None:
+        """Search what the command prints that shows the newest build's log."""
+        await self._run(["images", "log", (await self.server.builds())[0]["id"]])
+
+    async def _run(self, words: list[str]) -> None:
+        command = (sys.executable, "-m", "workspace_server", *words)
+        async with running(*command, env=self.server.environment, stdout=PIPE, stderr=PIPE) as process:
+            out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        self.search.look("command output", words, out + err)
 
     def look_at_processes(self, processes: Sequence[Seen], *, may_know: AbstractSet[int] = frozenset()) -> None:
         """Search arguments and environments; those of the groups that ``may_know`` only for their arguments."""

@@ -1,8 +1,8 @@
-"""A token that can be recognized is used, and afterwards looked for everywhere it must not be.
+"""Secrets that can be recognized are used, and afterwards looked for everywhere they must not be.
 
-One server with the Git host's token and the administrator's: a build of it succeeds, one fails, hosts redirect, refuse
-and repeat what they were told, builds are cancelled. Meanwhile every process is watched. Then all that is left is
-searched. After that the same secret is planted in every kind of place, and the same search has to find it.
+One server with the Git host's token, the administrator's and a key: a build of it succeeds, one fails, hosts
+redirect, refuse and repeat what they were told, builds are cancelled. Meanwhile every process is watched. Then all that
+is left is searched. After that a secret is planted in every kind of place, and the same search has to find it.
 """
 
 import asyncio
@@ -36,11 +36,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_sco
 # Signs that are written differently in URLs, in JSON and in base64.
 GIT_TOKEN = f"canary/git+{secrets.token_hex(12)}=%2F~"
 ADMIN_TOKEN = f"canary/admin+{secrets.token_hex(12)}=%2F~"
+ENCRYPTION_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
 CREDENTIALS = "Basic " + base64.b64encode(f"oauth2:{GIT_TOKEN}".encode()).decode()
 
 
 def searching() -> SecretSearch:
-    return SecretSearch({"MOLECULE_GITEA_TOKEN": GIT_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN})
+    every = {"MOLECULE_GITEA_TOKEN": GIT_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN, "SECRETS_ENCRYPTION_KEY": ENCRYPTION_KEY}
+    return SecretSearch(every)
 
 
 @dataclass(slots=True)
@@ -144,8 +146,8 @@ def error_packet(text: str) -> bytes:
 
 async def search_everything(run: Run, evidence: Evidence) -> None:
     """Search all places but processes."""
-    await evidence.ask_everything()
-    await evidence.run_commands()
+    await run.server.call("GET", "/workspaces")
+    await evidence.print_newest_log()
     await evidence.collect()
     evidence.look_at_requests(run.elsewhere.requests)
     for path, body in zip(run.steps.calls, run.steps.bodies, strict=True):
@@ -201,6 +203,7 @@ async def run(engine_url: str, workspace_network: None, tmp_path_factory: pytest
         environment = {
             "MOLECULE_GITEA_TOKEN": GIT_TOKEN,
             "ADMIN_TOKEN": ADMIN_TOKEN,
+            "SECRETS_ENCRYPTION_KEY": ENCRYPTION_KEY,
             "MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": git.repo_prefix,
             "MOLECULE_TEMPLATE_REPO_OPENCLAW": f"{elsewhere.url}o/openclaw",
             "MOLECULE_EXTRA_RUNTIMES": "cancelled,planted,planted-image",
@@ -221,6 +224,8 @@ async def observed(run: Run) -> None:
     evidence.listen()
     with watched(run.server.pid) as watch:
         await go_through_everything(run)
+        await evidence.ask_everything()
+        await evidence.run_commands()
         await search_everything(run, evidence)
     run.seen = watch.seen
     evidence.look_at_processes(run.seen, may_know=fetches_from(run, run.git))
@@ -241,7 +246,7 @@ def fetches_from(run: Run, host: GitServer) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_neither_token_is_in_any(run: Run, kind: str) -> None:
+async def test_no_secret_is_in_any(run: Run, kind: str) -> None:
     """And the same search finds a planted one there."""
     assert run.clean.of(kind) == []
     assert run.clean.searched[kind] > 0
@@ -309,6 +314,14 @@ async def test_a_fetch_from_another_origin_is_not_told_the_token(run: Run) -> No
     others = fetches_from(run, run.elsewhere)
     assert others
     assert not others & fetches_from(run, run.git)
+
+
+async def test_nobody_else_may_look_into_what_the_server_keeps(run: Run) -> None:
+    """Only files of a checkout have the modes that they have in the commit: in a folder that nobody else may enter."""
+    kept = [path for place in (run.server.cache, run.server.data) for path in (place, *place.rglob("*"))]
+    open_to_others = {path for path in kept if path.lstat().st_mode & 0o077}
+    assert {path for path in open_to_others if "tree" not in path.relative_to(run.server.home).parts} == set()
+    assert len(kept) > 50
 
 
 async def test_what_a_host_repeated_is_masked_in_the_log(run: Run) -> None:

@@ -23,6 +23,8 @@ from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
 
+LARGEST_LOG = 64 * 1024 * 1024
+_CUT = b"the log ends here: the build writes more than 64 MiB\n"
 _LOOKED_AT = 50
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -68,14 +70,25 @@ class BuildRecord:
 
 
 class BuildLog:
-    """A build's log, open to append to. Unbuffered: whoever follows it hears of every write, and sees it."""
+    """A build's log, open to append to. Unbuffered: whoever follows it hears of every write, and sees it.
+
+    What a template writes without end does not fill the disk: the log says so, and takes no more of it.
+    """
 
     def __init__(self, file: BinaryIO, tell: Callable[[], None]) -> None:
         self._file = file
         self._tell = tell
+        self._left = LARGEST_LOG - os.fstat(file.fileno()).st_size
 
     def write(self, text: bytes) -> None:
-        """Append ``text``. Raises OSError."""
+        """Append ``text`` of the builder. Raises OSError."""
+        if self._left <= 0:
+            return
+        self._left -= len(text)
+        self.say(text if self._left > 0 else _CUT)
+
+    def say(self, text: bytes) -> None:
+        """Append ``text`` of the server's own, for which there is always room. Raises OSError."""
         self._file.write(text)
         self._tell()
 
@@ -148,7 +161,7 @@ class BuildBook:
     def say(self, record_id: str, text: str) -> None:
         """Write a line of the server's own into the log. Raises UnavailableError."""
         with cache_translated(self._folder), self.open_log(record_id) as log:
-            log.write(f"{text}\n".encode())
+            log.say(f"{text}\n".encode())
 
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
         """End a running build's record; it has ended here also when that cannot be written.
@@ -248,7 +261,7 @@ class BuildBook:
     def _all(self) -> Iterable[BuildRecord]:
         try:
             identities = sorted((entry.name for entry in os.scandir(self._folder)), reverse=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for identity in identities:
             record = self._active.get(identity) or self._load(identity)
