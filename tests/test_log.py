@@ -1,10 +1,12 @@
 """What a log line looks like, and what is never in one."""
 
+import base64
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -177,6 +179,65 @@ def test_a_secret_is_masked_in_the_standard_librarys_logs(configure: Configure, 
     log_failure(logging.getLogger("somebody"), "refused hush")
 
     assert ("the token ***" in stream.getvalue(), "hush" in stream.getvalue()) == (True, False)
+
+
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_the_header_that_a_token_makes_is_masked(configure: Configure, form: str) -> None:
+    header = "Basic " + base64.b64encode(b"oauth2:hush-and-more").decode()
+    stream = configure(form=form, secrets=["hush-and-more"])
+    structlog.get_logger("t").warning("git failed", complaint=f"the host says: {header}, go away")
+
+    assert (header[-12:] in stream.getvalue(), "Basic b2F1dGgyOm***" in stream.getvalue()) == (False, True)
+
+
+@given(
+    secret=st.text("abcdef+/=%~é", min_size=6, max_size=30), before=st.binary(max_size=7), after=st.binary(max_size=7)
+)
+def test_no_secret_survives_inside_base64(secret: str, before: bytes, after: bytes) -> None:
+    mask = MaskSecrets([secret])
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(before + secret.encode() + after).decode()
+        digits = len(secret.encode()) * 8 // 6 - 2  # that are the secret's alone, at least
+
+        assert len(str(mask.mask(whole)).replace(MASK, "")) <= len(whole) - digits
+
+
+@pytest.mark.parametrize("secret", ["hu/sh%42", "hu'sh\"42", "hu\nsh-42"])
+def test_a_secret_is_masked_where_it_is_quoted(configure: Configure, secret: str) -> None:
+    stream = configure(form="json", secrets=[secret])
+    structlog.get_logger("t").info("called", url=f"https://h/{quote(secret, safe='')}", error=ValueError([secret]))
+
+    [entry] = entries(stream)
+    assert (entry["url"], MASK in entry["error"]) == (f"https://h/{MASK}", True)
+
+
+def test_a_secret_is_masked_in_the_key_of_a_value(configure: Configure) -> None:
+    stream = configure(form="json", secrets=["hush"])
+    structlog.get_logger("t").info("called", headers={"x-hush": 1})
+
+    assert entries(stream)[0]["headers"] == {"x-***": 1}
+
+
+def test_a_short_secret_does_not_mask_what_only_looks_like_its_base64() -> None:
+    assert MaskSecrets(["abc"]).mask("YWJj") == "YWJj"
+
+
+def test_nothing_in_a_line_for_people_is_obeyed_by_their_terminal(configure: Configure) -> None:
+    evil = "\x1b]52;c;cm0=\x07a\x9b2Jb\x1b[2Jc"
+    stream = configure(form="human")
+    structlog.get_logger("t").info(evil, value=evil, values=[evil])
+    logging.getLogger("somebody").warning("lost %s", evil)
+    log_failure(structlog.get_logger("t"), evil)
+
+    assert [char for char in stream.getvalue() if not char.isprintable() and char != "\n"] == []
+    assert stream.getvalue().splitlines()[0].split("] ")[1].startswith("abc value=abc values=")
+
+
+def test_no_text_looks_like_an_event_of_its_own(configure: Configure) -> None:
+    stream = configure(form="human")
+    structlog.get_logger("t").info("one\n12:00:00 [info     ] listening", value="x\n12:00:00 [info     ] y")
+
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 def test_the_longest_of_two_secrets_is_masked_first() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from workspace_server.concurrency import Deadline
 from workspace_server.errors import UnavailableError
-from workspace_server.process import Completed, run
+from workspace_server.process import Bounds, Completed, run
 
 PATH = {"PATH": os.defpath}
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -74,6 +75,38 @@ async def test_an_endless_output_is_drained_and_its_beginning_kept(monkeypatch: 
     done = await shell("head -c 1000000 /dev/zero; echo end >&2")
 
     assert (len(done.stdout), done.stderr) == (100_000, b"end\n")
+
+
+BOUNDS = Bounds(file_bytes=100_000, memory_bytes=200_000_000)
+
+
+async def test_a_bounded_program_is_ended_when_it_writes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workspace_server.process._OUTPUT_LIMIT", 100_000)
+    done = await shell("yes", bounds=BOUNDS)
+
+    assert (len(done.stdout), done.cut, done.ok) == (100_000, True, False)
+
+
+async def test_a_bounded_program_may_write_all_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workspace_server.process._OUTPUT_LIMIT", 100_000)
+    done = await shell("head -c 100000 /dev/zero", bounds=BOUNDS)
+
+    assert (len(done.stdout), done.cut, done.ok) == (100_000, False, True)
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="nothing here can arrange it: util-linux is missing")
+async def test_a_bounded_program_and_its_children_write_no_larger_file(tmp_path: Path) -> None:
+    done = await shell("head -c 200000 /dev/zero > a; head -c 100000 /dev/zero > b", cwd=tmp_path, bounds=BOUNDS)
+
+    assert (done.ok, [(tmp_path / name).stat().st_size for name in "ab"]) == (True, [100_000, 100_000])
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="nothing here can arrange it: util-linux is missing")
+@pytest.mark.parametrize(("megabytes", "ok"), [(50, True), (300, False)])
+async def test_a_bounded_program_gets_no_more_memory(megabytes: int, *, ok: bool) -> None:
+    done = await run([*PYTHON, f"bytearray({megabytes}_000_000)"], env={}, deadline=Deadline(30), bounds=BOUNDS)
+
+    assert done.ok == ok
 
 
 async def test_stdin_is_closed() -> None:

@@ -87,6 +87,15 @@ def test_the_printed_settings_show_no_secret(
     assert "hush" not in capsys.readouterr().out
 
 
+def test_the_printed_settings_show_no_password_inside_a_url(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", {"PLATFORM_URL": "https://u:hush@agents.example.org", "HOME": "/home/u"})
+    print_settings()
+
+    assert "https://***@agents.example.org" in capsys.readouterr().out
+
+
 def test_the_printed_settings_say_that_a_secret_is_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +108,17 @@ def test_the_printed_settings_say_that_a_secret_is_set(
 
 def test_every_secret_is_known_to_the_log() -> None:
     assert load_settings(SECRETS).secrets == set(SECRETS.values())
+
+
+def test_a_password_inside_a_url_is_known_to_the_log() -> None:
+    urls = {
+        "PLATFORM_URL": "https://u:hush-1@h",
+        "https_proxy": "http://u:hush-2@h:1/",
+        "NO_PROXY": "u:p@h",
+        "HOME": "/u:p@h",
+    }
+
+    assert load_settings(urls).secrets == {"hush-1", "hush-2"}
 
 
 def test_no_secret_is_known_when_none_is_set() -> None:

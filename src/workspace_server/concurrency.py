@@ -5,6 +5,7 @@ this process, ``FileLock`` once on this machine. ``Changes`` wakes whoever waits
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -259,12 +260,14 @@ class FileLock:
 
     @classmethod
     def is_held(cls, path: Path) -> bool:
-        """Whether some process holds the lock at this moment."""
+        """Whether some process holds the lock at this moment. What is no lock, such as a link, is held by nobody."""
         probe = cls(path)
         try:
             probe._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return False
+            raise
         try:
             return not probe._try()
         finally:

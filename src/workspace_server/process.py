@@ -26,13 +26,29 @@ _KEEPER = 'unset PWD OLDPWD SHLVL; trap "kill -KILL 0" TERM; "$@" & wait "$!"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much a program, and each that it starts, may take: bytes of its largest file, and of its memory.
+
+    Where util-linux's prlimit can arrange that. A larger file ends it by SIGXFSZ, more memory is refused to it.
+    Whoever writes more than the 16 MiB that are kept of its output is ended, too.
+    """
+
+    file_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """How a process ended: its exit code (negative: the signal), and what it wrote, at most the first 16 MiB each."""
+    """How a process ended: its exit code (negative: the signal), and what it wrote, at most the first 16 MiB each.
+
+    ``cut``: it was ended because it wrote more.
+    """
 
     argv: Sequence[str]
     returncode: int
     stdout: bytes
     stderr: bytes
+    cut: bool = False
 
     @property
     def ok(self) -> bool:
@@ -56,20 +72,22 @@ async def run(
     pass_fds: Sequence[int] = (),
     umask: int = -1,
     with_children: bool = False,
+    bounds: Bounds | None = None,
 ) -> Completed:
     """Run a program to its end and return how it ended; a bad exit code is the caller's to judge.
 
     ``on_line`` is called with every line of stdout and stderr as it comes (without its newline); the lines are then
     not kept. ``umask`` is the child's, where ours must not decide. ``with_children``: what the program starts dies with
     this process as well; it costs a shell, an exit by signal n is the exit code 128 + n, and stdin stays closed.
-    Raises UnavailableError ``tool_missing`` when the program does not exist, and DeadlineError.
+    ``bounds`` are for programs that work on what others made. Raises UnavailableError ``tool_missing`` when the program
+    does not exist, and DeadlineError.
     """
     program = argv[0]
     path = shutil.which(program, path=env.get("PATH"))
     if path is None:
         raise UnavailableError(f"the program {program} was not found", code="tool_missing", hint=f"install {program}")
     start = asyncio.create_subprocess_exec(
-        *_dying_with_us(path, *argv[1:], with_children=with_children),
+        *_dying_with_us(*_bounded(bounds), path, *argv[1:], with_children=with_children),
         stdin=DEVNULL if input is None else PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -81,31 +99,60 @@ async def run(
         limit=_LINE_LIMIT,
     )
     process = await unbroken(start, undo=_end_group)
+    full = _Full(process) if bounds else None
     try:
         async with deadline.limit(f"{Path(program).name} {argv[1] if len(argv) > 1 else ''}".strip()):
             stdout, stderr, _ = await asyncio.gather(
-                _drain(process.stdout, on_line), _drain(process.stderr, on_line), _feed(process, input)
+                _drain(process.stdout, on_line, full), _drain(process.stderr, on_line, full), _feed(process, input)
             )
             returncode = await process.wait()
     finally:
         await _end_group(process)
-    return Completed(argv=tuple(argv), returncode=returncode, stdout=stdout, stderr=stderr)
+    cut = full is not None and full.reached
+    return Completed(argv=tuple(argv), returncode=returncode, stdout=stdout, stderr=stderr, cut=cut)
 
 
-def _dying_with_us(path: str, *arguments: str, with_children: bool) -> list[str]:
+class _Full:
+    """What is kept of a process's output is full: then its group is ended."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.reached = False
+
+    def reach(self) -> None:
+        """It is full now."""
+        self.reached = True
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _bounded(bounds: Bounds | None) -> list[str]:
+    """What goes before a command that is bounded."""
+    prlimit = None if bounds is None else shutil.which("prlimit")
+    if bounds is None or prlimit is None:
+        return []
+    # Data, not address space: files that are mapped to be read cost no memory.
+    return [prlimit, f"--fsize={bounds.file_bytes}", f"--data={bounds.memory_bytes}"]
+
+
+def _dying_with_us(*command: str, with_children: bool) -> list[str]:
     """The command, asked to die when this process dies, where util-linux's setpriv can ask for that."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        return [path, *arguments]
+        return list(command)
     keeper = ["TERM", "/bin/sh", "-c", _KEEPER, "sh"] if with_children else ["KILL"]
-    return [setpriv, "--pdeathsig", *keeper, path, *arguments]
+    return [setpriv, "--pdeathsig", *keeper, *command]
 
 
-async def _drain(stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None] | None) -> bytes:
+async def _drain(
+    stream: asyncio.StreamReader | None, on_line: Callable[[bytes], None] | None, full: _Full | None
+) -> bytes:
     assert stream is not None  # noqa: S101 - both pipes were asked for
     if on_line is None:
         kept = bytearray()
         while some := await stream.read(64 * 1024):  # a read returns what there is, not all that will come
+            if full is not None and len(kept) + len(some) > _OUTPUT_LIMIT:
+                full.reach()
             kept += some[: _OUTPUT_LIMIT - len(kept)]
         return bytes(kept)
     pending = b""

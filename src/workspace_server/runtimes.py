@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from workspace_server.errors import InvalidRequestError, SettingsError
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 from workspace_server.settings import Settings
+from workspace_server.text import plain, shortened
+
+_LONGEST_NAME = 60
 
 DEFAULT = "langgraph"
 EXTERNAL = "external"
@@ -51,7 +54,9 @@ class Runtimes:
         canonical = (name or DEFAULT).removesuffix("-default")
         if canonical not in self._templates:
             raise InvalidRequestError(
-                f"unknown runtime: {canonical}", code="unknown_runtime", hint=f"known runtimes: {', '.join(self.names)}"
+                f"unknown runtime: {shortened(plain(canonical), _LONGEST_NAME)}",
+                code="unknown_runtime",
+                hint=f"known runtimes: {', '.join(self.names)}",
             )
         return canonical
 

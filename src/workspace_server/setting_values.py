@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
@@ -16,7 +17,7 @@ RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?")
+_PLATFORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(/[a-z0-9.]{1,20})?")  # parts of an image's tag, too
 
 
 class Environment(StrEnum):
@@ -63,6 +64,12 @@ def _ref(value: str) -> str:
     return value
 
 
+def _place(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("is no absolute path")
+    return value
+
+
 def _encryption_key(value: "Secret") -> "Secret":
     if value is not None:
         parse_encryption_key(value.get_secret_value())
@@ -78,4 +85,5 @@ Platform = Annotated[str | None, BeforeValidator(_platform)]
 """``os/architecture[/variant]``; empty: no preference."""
 RuntimeNames = Annotated[tuple[str, ...], BeforeValidator(_runtime_names)]
 Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
+Place = Annotated[Path, AfterValidator(_place)]
 Ref = Annotated[str, BeforeValidator(_ref)]

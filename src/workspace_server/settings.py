@@ -29,6 +29,7 @@ from workspace_server.setting_values import (
     EncryptionKey,
     Environment,
     EnvironmentName,
+    Place,
     Platform,
     Ref,
     Registry,
@@ -39,6 +40,8 @@ from workspace_server.setting_values import (
 
 # Where a refused URL may hold a secret: before its host, and in its query.
 _SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).+", re.DOTALL)
+
+_PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
 
 # What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
 # trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
@@ -107,7 +110,7 @@ class Settings(BaseModel):
         description="Origins of web pages that may call this server, comma separated.",
         examples=["https://ui.example.org"],
     )
-    data_dir: Path = Field(
+    data_dir: Place = Field(
         alias="MOLECULE_DATA_DIR",
         description="Database, keys and tokens of this installation.",
         examples=["/var/lib/molecule"],
@@ -124,7 +127,7 @@ class Settings(BaseModel):
         description="Platform of the images. Unset: linux/amd64 for builds; empty: the engine's own.",
         examples=["linux/arm64"],
     )
-    build_cache: Path = Field(
+    build_cache: Place = Field(
         alias="MOLECULE_LOCAL_BUILD_CACHE",
         description="Checkouts, build records and build logs.",
         examples=["/var/cache/molecule"],
@@ -285,7 +288,7 @@ class Settings(BaseModel):
 
     @property
     def agents_url(self) -> str:
-        """The URL under which agents reach this server."""
+        """The URL under which agents reach this server; it may have a password in it."""
         return self.platform_url or f"http://host.docker.internal:{self.port}"
 
     @property
@@ -296,9 +299,12 @@ class Settings(BaseModel):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The values that must never be seen in a log."""
+        """The values that must never be seen in a log: tokens, keys, and passwords inside URLs."""
         found = (self.admin_token, self.gitea_token, self.database_url, self.secrets_key, self.previous_secrets_key)
-        return frozenset(secret.get_secret_value() for secret in found if secret is not None)
+        tokens = (secret.get_secret_value() for secret in found if secret is not None)
+        urls = (self.platform_url or "", *self.passed_on.values())
+        passwords = (match[1] for url in urls if (match := _PASSWORD.match(url)))
+        return frozenset((*tokens, *passwords))
 
     def start_limit(self, runtime: str) -> float:
         """Seconds a runtime's agent has from its container's start to its first call."""

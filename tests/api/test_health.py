@@ -53,7 +53,8 @@ async def test_the_source_of_images_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 async def test_a_server_that_can_work_is_ready(engine_url: str, workspace_network: None, tmp_path: Path) -> None:
-    async with in_process(tmp_path / "app", DOCKER_HOST=engine_url) as app:
+    url = "http://u:hush@host.docker.internal:8080"
+    async with in_process(tmp_path / "app", DOCKER_HOST=engine_url, PLATFORM_URL=url) as app:
         response = await app.call("GET", "/ready")
         assert (response.status_code, response.json()["status"]) == (200, "ok")
         assert {part["name"]: part["status"] for part in response.json()["parts"]} == {
@@ -61,4 +62,5 @@ async def test_a_server_that_can_work_is_ready(engine_url: str, workspace_networ
             "database": "ok",
             "gateway_listener": "ok",
         }
+        assert "http://***@host.docker.internal:8080" in response.text
         assert (await app.call("GET", "/ready", peer=STRANGER)).json() == {"status": "ok"}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,20 @@ async def test_a_client_that_goes_away_leaves_no_task(app: InProcess) -> None:
 async def test_an_unknown_build_cannot_be_followed(app: InProcess) -> None:
     response = await app.call("GET", "/images/builds/01ARZ3NDEKTSV4RRFFQ69G5FAV/log?follow=1")
     assert (response.status_code, response.json()["code"]) == (404, "unknown_build")
+
+
+@pytest.mark.parametrize("last", ["-1", "x", "9" * 30])
+async def test_a_place_in_the_log_that_cannot_be_is_refused(app: InProcess, last: str) -> None:
+    record = logged(app, b"one\n")
+    response = await app.call("GET", f"/images/builds/{record}/log?follow=1", headers={"Last-Event-ID": last})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_a_log_behind_a_link_is_not_shown(app: InProcess, tmp_path: Path) -> None:
+    record = logged(app, b"one\n")
+    path = app.services.builds.log_path(record)
+    (tmp_path / "secret").write_text("hush")
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
+    answers = [await app.call("GET", f"/images/builds/{record}/log{follow}") for follow in ("", "?follow=1")]
+    assert [(answer.status_code, "hush" in answer.text) for answer in answers] == [(404, False), (404, False)]

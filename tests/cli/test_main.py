@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from workspace_server import __version__
+from workspace_server.errors import WorkspaceServerError
 
 from .conftest import Command
 
@@ -69,3 +70,15 @@ def test_an_unknown_command_ends_with_2(command: Command) -> None:
 
 def test_a_failure_shows_no_inside_of_the_program(command: Command, nobody: str) -> None:
     assert "Traceback" not in command("runtimes", PORT=nobody).err
+
+
+def test_an_error_is_not_obeyed_by_the_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = "\x1b]52;c;cm0=\x07step 2\x9b2J failed\n\tlast line"
+
+    def fail() -> None:
+        raise WorkspaceServerError(evil, code="build_failed", hint="repair it")
+
+    monkeypatch.setattr("workspace_server.cli.settings.print_settings", fail)
+    ended = command("settings")
+
+    assert ended.err == "error: step 2 failed\n\tlast line\nhint: repair it\n"

@@ -1,5 +1,6 @@
 """How commands print."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,6 +71,25 @@ def test_a_table_shows_its_cells_as_they_are(capsys: pytest.CaptureFixture[str])
         ["a", "[bold]x[/bold]"],
         ["b"],
     ]
+
+
+EVIL = "\x1b]52;c;cm0=\x07\x9b2J\x1b[2Jtext"
+
+
+def test_a_table_obeys_nothing_that_is_in_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "why"], [["a", EVIL]])
+
+    assert capsys.readouterr().out.splitlines() == ["name  why", "a     text"]
+
+
+def test_json_is_whole_and_obeyed_by_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"why": EVIL})
+    written = capsys.readouterr().out
+
+    assert (json.loads(written), [char for char in written if not char.isprintable() and char != "\n"]) == (
+        {"why": EVIL},
+        [],
+    )
 
 
 def test_a_row_is_one_line_where_there_is_no_terminal(

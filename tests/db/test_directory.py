@@ -53,6 +53,13 @@ def test_a_missing_directory_is_made_for_its_user_only(directory: DataDirectory)
     assert mode(directory.path) == 0o700
 
 
+def test_a_directory_that_others_may_read_is_its_users_only_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o755)
+    with open_data_directory(tmp_path / "data") as opened:
+        assert mode(opened.path) == 0o700
+
+
 async def test_every_file_in_it_is_its_users_only(directory: DataDirectory) -> None:
     directory.owner_token()
     directory.mirror_instance(ID)

@@ -42,6 +42,14 @@ async def test_without_a_context_of_its_own_it_is_the_usual_socket(tmp_path: Pat
     assert address == EngineAddress(url=DEFAULT_URL, local_socket=True)
 
 
+@pytest.mark.parametrize("url", ["tcp://u:hush@192.0.2.1:2375", "ssh://u:hush@192.0.2.1", "http://hush@h"])
+async def test_an_address_with_a_user_is_refused_without_showing_it(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        await resolve_address(url, configuration(tmp_path, "{}"), Deadline(5))
+
+    assert ("hush" in str(caught.value), "://***@" in caught.value.message) == (False, True)
+
+
 @pytest.mark.engine
 async def test_the_current_context_is_followed(tmp_path: Path) -> None:
     environment = await with_context(tmp_path, "host=tcp://192.0.2.1:2375")

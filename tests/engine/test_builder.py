@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -238,6 +239,26 @@ def at(builder: ImageBuilder, url: str) -> ImageBuilder:
 @pytest.mark.engine
 def test_the_image_id_files_directory_is_gone_afterwards(good: Build) -> None:
     assert list(good.builder._state_dir.glob("build-*")) == []
+
+
+@pytest.mark.engine
+async def test_a_link_in_place_of_the_builders_folder_is_not_followed(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "outside")
+    build.builder = ImageBuilder(build.builder._tool, build.builder._environment, tmp_path / "state")
+
+    with pytest.raises(UnavailableError) as caught:
+        await build.run(GOOD)
+
+    assert (caught.value.code, list((tmp_path / "outside").iterdir())) == ("cache_unusable", [])
+
+
+@pytest.mark.engine
+def test_nobody_else_may_look_into_the_builders_folder(good: Build) -> None:
+    state = good.builder._state_dir
+
+    assert [path for path in (state, *state.rglob("*")) if path.lstat().st_mode & 0o077 and path.is_file()] == []
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
 @pytest.mark.engine

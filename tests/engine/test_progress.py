@@ -1,10 +1,13 @@
 """Steps and text out of what builders print: promises that hold for all of them."""
 
+import base64
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workspace_server.engine.progress import Numbering, readable
+from workspace_server.engine.progress import LONGEST_LINE, Numbering, readable
 
 from .decoding import BUILDKITS, DECODERS, decode, sample
 
@@ -164,6 +167,45 @@ def test_plain_text_is_passed_on_as_it_is(builder: str) -> None:
 
 def test_colours_and_progress_bars_are_taken_out() -> None:
     assert readable(b"\x1b[91m10%\r50%\r100% \xff\x1b[0m\x1b[2K\r") == "100% \ufffd"
+
+
+@pytest.mark.parametrize("builder", DECODERS)
+def test_nothing_that_a_template_writes_reaches_a_terminal_to_be_obeyed(builder: str) -> None:
+    evil = "\x1b]52;c;cm0=\x07\x9b2J\x00\x1b[2Jtext"
+    vertex = {"digest": "d", "name": f"[1/1] RUN {evil}", "started": "2026-01-01T00:00:00Z"}
+    log = {"vertex": "d", "data": base64.b64encode(f"{evil}\n".encode()).decode()}
+    plain = [f"#5 [1/1] RUN {evil}", f"#5 0.1 {evil}", f"#5 ERROR: {evil}", f"ERROR: {evil}"]
+    lines = {
+        "rawjson": [json.dumps({"vertexes": [vertex]}), json.dumps({"logs": [log]}), evil],
+        "buildx": plain,
+        "buildkit": plain,
+        "classic": [f"Step 1/2 : RUN {evil}", evil],
+    }[builder]
+    decoded = decode(builder, [line.encode() for line in lines], ok=False)
+
+    shown = [*decoded.text, *decoded.decoder.tail, decoded.decoder.last_word, *(step.name for step in decoded.steps)]
+    assert any("text" in step.name for step in decoded.steps)
+    assert [line for line in shown if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize("builder", DECODERS)
+def test_an_endless_line_is_cut_in_the_tail_and_whole_in_the_text(builder: str) -> None:
+    long = b"x" * 100_000
+    ends = {"classic": b"Step 1/2 : RUN a", "rawjson": b"text"}
+    decoded = decode(builder, [ends.get(builder, b"#5 [1/1] RUN a"), long], ok=False)
+
+    assert (max(map(len, decoded.decoder.tail)), max(map(len, decoded.text))) == (LONGEST_LINE, len(long))
+
+
+@pytest.mark.parametrize(
+    ("builder", "line"),
+    [("classic", b"Step 1/2 : RUN %s"), ("buildkit", b"#5 [1/1] RUN %s")],
+    ids=["classic", "buildkit"],
+)
+def test_an_endless_instruction_is_cut(builder: str, line: bytes) -> None:
+    steps = decode(builder, [line % (b"x" * 100_000)]).steps
+
+    assert (len(steps[0].name), steps[0].name[:6], steps[0].name[-1]) == (1000, "RUN xx", "…")
 
 
 def test_a_stage_is_numbered_after_the_stages_that_were_seen_before() -> None:

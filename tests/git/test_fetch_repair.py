@@ -127,7 +127,8 @@ async def test_a_link_in_place_of_a_runtimes_folder_is_refused(made: Made) -> No
     with pytest.raises(UnavailableError) as caught:
         await made.again()
     assert caught.value.message == (
-        f"the build cache {made.folder} cannot be used: it is no folder of the user this server runs as"
+        f"the build cache {made.folder.parent} cannot be used: it is no folder of the user this server runs as"
+        f" ({made.folder})"
     )
 
 
@@ -136,7 +137,8 @@ async def test_a_folder_of_another_user_is_refused(made: Made, monkeypatch: pyte
     with pytest.raises(UnavailableError) as caught:
         await made.again()
     assert caught.value.message == (
-        f"the build cache {made.folder} cannot be used: it is no folder of the user this server runs as"
+        f"the build cache {made.folder.parent} cannot be used: it is no folder of the user this server runs as"
+        f" ({made.folder})"
     )
 
 

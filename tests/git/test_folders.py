@@ -102,6 +102,24 @@ async def test_a_cache_that_is_made_is_private(
     assert [stat.S_IMODE(path.stat().st_mode) for path in (cache, cache / "hermes")] == [0o700, 0o700]
 
 
+async def test_a_cache_that_others_may_write_to_is_made_private(
+    store: CheckoutStore, cache: Path, repository: Repository, template: Template
+) -> None:
+    (cache / "hermes").mkdir(parents=True)
+    (cache / "hermes").parent.chmod(0o777)
+    await store.checkout(template, repository.tip(), Deadline(60))
+    assert stat.S_IMODE((cache / "hermes").parent.stat().st_mode) == 0o700
+
+
+async def test_the_operator_may_put_the_cache_elsewhere_with_a_link(
+    store: CheckoutStore, cache: Path, repository: Repository, template: Template
+) -> None:
+    (cache.parent / "large disk").mkdir()
+    (cache.parent / cache.name).symlink_to("large disk")
+    await store.checkout(template, repository.tip(), Deadline(60))
+    assert stat.S_IMODE((cache.parent / "large disk" / "hermes").stat().st_mode) == 0o700
+
+
 async def test_a_runtimes_folder_that_others_may_read_is_made_private(
     store: CheckoutStore, cache: Path, repository: Repository, template: Template
 ) -> None:

@@ -1,7 +1,9 @@
 """Object stores that were damaged, or left behind by a git that was killed."""
 
 import hashlib
+import os
 import shutil
+import subprocess
 import zlib
 from collections.abc import Callable
 
@@ -52,13 +54,24 @@ def gone(made: Made) -> None:
     shutil.rmtree(made.objects)
 
 
+def one_file_an_object(made: Made) -> None:
+    """Take the pack apart, so that one object can be damaged."""
+    (pack,) = (made.objects / "objects" / "pack").glob("*.pack")
+    content = pack.read_bytes()
+    shutil.rmtree(pack.parent)
+    env = {"PATH": os.environ["PATH"], "GIT_DIR": str(made.objects)}
+    subprocess.run(["git", "unpack-objects", "-q"], input=content, env=env, check=True)
+
+
 def one_blob_gone(made: Made) -> None:
+    one_file_an_object(made)
     for path in (made.objects / "objects").rglob("*"):
         if path.is_file() and path.stat().st_size < 40:
             path.unlink()
 
 
 def one_blob_swapped(made: Made) -> None:
+    one_file_an_object(made)
     blob = hashlib.sha1(b"blob 13\0FROM scratch\n", usedforsecurity=False).hexdigest()
     path = made.objects / "objects" / blob[:2] / blob[2:]
     path.unlink()

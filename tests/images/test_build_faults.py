@@ -79,6 +79,46 @@ async def test_a_cache_that_cannot_be_used_is_a_fault_with_a_name_and_no_state_i
     assert (caught.value.code, image.labels) == ("cache_unusable", wanted.labels(FILES["Dockerfile"].encode()))
 
 
+@pytest.mark.parametrize("place", ["builds", "locks"])
+async def test_a_link_out_of_the_cache_is_not_followed(
+    server: Server, wanted: BuildIdentity, cache: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (cache / place).parent.mkdir()
+    (cache / place).symlink_to(tmp_path / "outside")
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, list((tmp_path / "outside").iterdir())) == ("cache_unusable", [])
+
+
+async def test_a_link_in_place_of_a_builds_lock_is_not_followed(
+    server: Server, wanted: BuildIdentity, cache: Path, tmp_path: Path
+) -> None:
+    (cache / "locks").mkdir(parents=True)
+    (cache / "locks" / f"{wanted.build_id}.lock").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(UnavailableError) as caught:
+        await built(server, wanted)
+
+    assert (caught.value.code, (tmp_path / "outside").exists()) == ("cache_unusable", False)
+
+
+@pytest.mark.parametrize("what", ["locks/{build_id}.lock", "builds/{record}/log"])
+def test_an_interrupted_build_is_no_obstacle_whatever_lies_in_its_place(
+    server_of: ServerOf, wanted: BuildIdentity, cache: Path, what: str
+) -> None:
+    record = server_of().book.open(wanted, "no image").id
+    place = cache / what.format(build_id=wanted.build_id, record=record)
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(cache.parent / "outside")
+    server_of().builds.settle_interrupted()
+
+    assert not (cache.parent / "outside").exists()
+
+
 async def test_an_image_is_handed_out_although_its_record_cannot_be_closed(
     server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Which images builds of a cache made, and when they were last used, as every server on the cache sees it."""
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,3 +145,31 @@ def test_what_cannot_be_noted_is_logged_and_is_no_error(tmp_path: Path) -> None:
         ImageLedger(tmp_path / "cache").note_made(IMAGE, BUILD_ID)
 
     assert [line["event"] for line in logs] == ["an image that was built could not be noted"]
+
+
+@pytest.mark.parametrize("build_id", ["../../elsewhere", "1" * 63, "", 5, None])
+def test_an_image_of_what_is_no_build_id_is_unknown(ledger: ImageLedger, build_id: object) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    ledger._file(IMAGE).write_text(json.dumps({"build_id": build_id, "made_at": "2026-01-01T00:00:00+00:00"}))
+
+    assert ledger.find(IMAGE) is None
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_an_image_that_is_noted_behind_a_link_is_unknown(ledger: ImageLedger, tmp_path: Path, what: str) -> None:
+    ledger.note_made(IMAGE, BUILD_ID)
+    place = ledger._folder if what == "folder" else ledger._file(IMAGE)
+    place.rename(tmp_path / "outside")
+    place.symlink_to(tmp_path / "outside")
+
+    assert ledger.find(IMAGE) is None
+
+
+def test_nothing_is_noted_behind_a_link(ledger: ImageLedger, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "outside").mkdir()
+    ledger._folder.symlink_to(tmp_path / "outside")
+    with capture_logs() as logs:
+        ledger.note_made(IMAGE, BUILD_ID)
+
+    assert (list((tmp_path / "outside").iterdir()), logs[0]["log_level"]) == ([], "warning")

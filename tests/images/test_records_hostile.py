@@ -122,6 +122,85 @@ def test_what_is_no_id_is_an_unknown_build(book: BuildBook, name: str) -> None:
     assert (caught.value.code, len(caught.value.message) < 60) == ("unknown_build", True)
 
 
+# A record that names other files than its own
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"},
+        {"id": "../../elsewhere"},
+        {"id": "/etc"},
+        {"build_id": "../../elsewhere"},
+        {"build_id": "0" * 63},
+        {"build_id": "0" * 5000},
+        {"build_id": "0" * 63 + "\n"},
+        {"build_id": 5},
+        {"runtime": ["hermes"]},
+        {"commit": {}},
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_its_own_is_none(book: BuildBook, cache: Path, field: dict[str, object]) -> None:
+    record = ended(book)
+    file = file_of(cache, record)
+    file.write_text(json.dumps(json.loads(file.read_text()) | field))
+
+    assert (book.newest(), [each.id for each in book.interrupted()]) == ([], [])
+
+
+def test_what_is_nested_without_end_is_no_record(book: BuildBook, cache: Path) -> None:
+    file_of(cache, ended(book)).write_text("[" * 100_000)
+
+    assert book.newest() == []
+
+
+# Links
+
+
+@pytest.mark.parametrize("what", ["builds", "builds/{id}", "builds/{id}/record.json"])
+def test_a_record_behind_a_link_is_none(book: BuildBook, cache: Path, what: str) -> None:
+    record = ended(book)
+    place = cache / what.format(id=record.id)
+    place.rename(cache.parent / "outside")
+    place.symlink_to(cache.parent / "outside")
+
+    assert book.newest() == []
+
+
+def test_a_log_behind_a_link_is_not_shown(book: BuildBook, cache: Path, tmp_path: Path) -> None:
+    record = ended(book)
+    (tmp_path / "secret").write_text("hush")
+    (cache / "builds" / record.id / "log").unlink()
+    (cache / "builds" / record.id / "log").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(NotFoundError):
+        book.readable_log(record.id)
+
+
+def test_a_log_behind_a_link_is_not_written_to(book: BuildBook, cache: Path, tmp_path: Path) -> None:
+    record = opened(book)
+    (tmp_path / "secret").write_text("hush")
+    (cache / "builds" / record.id / "log").unlink()
+    (cache / "builds" / record.id / "log").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(UnavailableError) as caught:
+        book.open_log(record.id)
+
+    assert (caught.value.code, (tmp_path / "secret").read_text()) == ("cache_unusable", "hush")
+
+
+def test_a_link_in_place_of_the_records_is_refused(book: BuildBook, cache: Path, tmp_path: Path) -> None:
+    cache.mkdir()
+    (tmp_path / "outside").mkdir()
+    (cache / "builds").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(UnavailableError) as caught:
+        opened(book)
+
+    assert (caught.value.code, list((tmp_path / "outside").iterdir())) == ("cache_unusable", [])
+
+
 # Places
 
 
@@ -139,6 +218,21 @@ def test_whoever_follows_the_log_sees_every_line_at_once(book: BuildBook) -> Non
         log.write(b"line\n")
 
         assert book.log_path(record.id).read_bytes() == b"line\n"
+
+
+def test_a_log_without_end_does_not_fill_the_disk_and_says_so(book: BuildBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workspace_server.images.records.LARGEST_LOG", 1000)
+    record = opened(book)
+    for _ in range(2):
+        with book.open_log(record.id) as log:
+            for n in range(100):
+                log.write(b"%09d\n" % n)
+
+    book.say(record.id, "it failed")
+
+    lines = book.log_path(record.id).read_bytes().splitlines()
+    cut = b"the log ends here: the build writes more than 64 MiB"
+    assert (len(lines), lines[98:]) == (101, [b"000000098", cut, b"it failed"])
 
 
 @pytest.mark.parametrize("method", ["open", "update", "close"])

@@ -29,6 +29,7 @@ def config(tree: Path) -> bytes | None:
     return read_config(tree, template(), COMMIT)
 
 
+LARGEST_KIB = {"Dockerfile": 1024, "config.yaml": 256}
 BOTH = pytest.mark.parametrize(("name", "read"), [("Dockerfile", dockerfile), ("config.yaml", config)])
 
 
@@ -94,14 +95,14 @@ def test_what_is_no_file_is_refused(tree: Path, name: str, read: Read, make: Cal
 
 
 @BOTH
-def test_a_file_of_a_mebibyte_is_read(tree: Path, name: str, read: Read) -> None:
-    (tree / name).write_bytes(bytes(1024 * 1024))
+def test_a_file_of_the_largest_size_is_read(tree: Path, name: str, read: Read) -> None:
+    (tree / name).write_bytes(bytes(LARGEST_KIB[name] * 1024))
 
-    assert len(read(tree) or b"") == 1024 * 1024
+    assert len(read(tree) or b"") == LARGEST_KIB[name] * 1024
 
 
 @BOTH
 def test_a_larger_file_is_refused(tree: Path, name: str, read: Read) -> None:
-    (tree / name).write_bytes(bytes(1024 * 1024 + 1))
+    (tree / name).write_bytes(bytes(LARGEST_KIB[name] * 1024 + 1))
 
-    assert f"has a {name} of more than 1 MiB" in refusal(read, tree).message
+    assert f"has a {name} of more than {LARGEST_KIB[name]} KiB" in refusal(read, tree).message

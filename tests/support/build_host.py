@@ -11,11 +11,14 @@ from .gate import Gate
 
 
 class BuildHost:
-    """``calls`` has the path of every call, in order of arrival, as in ``calls.count("/langgraph")``."""
+    """``calls`` has the path of every call, in order of arrival, as in ``calls.count("/langgraph")``; ``bodies`` what
+    was sent with it.
+    """
 
     def __init__(self) -> None:
         self.url = ""  # without a slash at its end
         self.calls: list[str] = []
+        self.bodies: list[bytes] = []
         self._gates: dict[str, Gate] = {}
 
     def hold(self, path: str) -> Gate:
@@ -25,6 +28,7 @@ class BuildHost:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any call with 200."""
         self.calls.append(request.path)
+        self.bodies.append(await request.content.read())
         if request.path in self._gates:
             await self._gates[request.path].wait()
         return web.Response(text="go on\n")

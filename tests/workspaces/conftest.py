@@ -19,7 +19,8 @@ from workspace_server.model import names
 from .world import Supply, World, installation, world
 
 IDLE = """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]\n"""
-EXITS = """CMD ["sh", "-c", "echo no key found; exit 3"]\n"""
+# What it says would be obeyed by a terminal, and has no end.
+EXITS = r"""CMD ["sh", "-c", "printf '\\033]0;title\\007no key found\\n%05000d\\n'; exit 3"]""" + "\n"
 
 
 @pytest.fixture(scope="session")

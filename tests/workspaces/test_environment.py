@@ -26,6 +26,10 @@ runtime_config:
   required_env: [KEY]
   timeout: 5
 """
+# Each line has the keys of the one before it nine times.
+GROWING = b"m0: &m0 {k: 1}\n" + b"".join(
+    b"m%d: &m%d {<<: [%s]}\n" % (n, n, b", ".join([b"*m%d" % (n - 1)] * 9)) for n in range(1, 12)
+)
 HOSTILE = [
     "a: b",
     "# no comment",
@@ -220,6 +224,10 @@ def test_any_name_comes_back_as_it_was(name: str) -> None:
         b"[" * 5_000,
         b"{[1]: 2}",
         b"a: 1\n---\nb: 2\n",
+        b"n: 0x" + b"f" * 5000,
+        b"n: 1" + b":59" * 4000,
+        b"a: " + b"[" * 400 + b"]" * 400,
+        GROWING,
     ],
     ids=[
         "list",
@@ -235,13 +243,18 @@ def test_any_name_comes_back_as_it_was(name: str) -> None:
         "deep",
         "key",
         "two",
+        "hexadecimal",
+        "sexagesimal",
+        "too deep to write",
+        "merges without end",
     ],
 )
-def test_a_templates_config_that_is_no_mapping_is_the_templates_fault(content: bytes) -> None:
+@pytest.mark.timeout(20)
+def test_a_templates_config_that_cannot_be_used_is_the_templates_fault(content: bytes) -> None:
     with pytest.raises(TemplateError) as caught:
         config(workspace(), content)
 
-    assert (caught.value.code, caught.value.message.startswith("config.yaml in the template of langgraph is")) == (
+    assert (caught.value.code, caught.value.message.startswith("config.yaml in the template of langgraph ")) == (
         "template_malformed",
         True,
     )
@@ -264,3 +277,12 @@ def test_the_token_is_its_owners_alone() -> None:
 
     assert (token.path, token.content, token.mode) == ("/configs/.auth_token", b"s3cret", 0o600)
     assert (file.path, file.mode, b"s3cret" in file.content) == ("/configs/config.yaml", 0o644, False)
+
+
+def test_what_a_template_says_it_needs_is_told_in_a_few_words_and_obeyed_by_no_terminal() -> None:
+    names = ["\x1b]0;title\x07A_KEY", *(f"KEY_{n}" for n in range(10_000))]
+
+    with pytest.raises(ConflictError) as caught:
+        check_required({"runtime_config": {"required_env": names}}, {})
+
+    assert (len(caught.value.message) < 600, "set: A_KEY, KEY_0" in caught.value.message) == (True, True)

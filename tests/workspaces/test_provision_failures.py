@@ -64,7 +64,7 @@ async def test_an_agent_that_ends_before_its_first_call_says_why(here: World) ->
     _, failure = await failed(here, workspace)
     assert (failure.code, failure.message) == (
         "agent_exited",
-        "the agent's container ended with exit code 3 before the agent's first call\nno key found",
+        f"the agent's container ended with exit code 3 before the agent's first call\nno key found\n{'0' * 499}…",
     )
     assert await nothing_is_left(here)
 
@@ -79,7 +79,10 @@ async def test_an_agent_whose_log_cannot_be_read_is_reported_all_the_same(here: 
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_silent_agent_fails_and_its_container_is_stopped_and_kept(here: World) -> None:
+async def test_a_silent_agent_fails_and_its_container_is_stopped_and_kept(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "agents_url", "http://u:hush@host.docker.internal:8080")
     workspace = await here.create()
     await here.fulfil()
 
@@ -88,7 +91,7 @@ async def test_a_silent_agent_fails_and_its_container_is_stopped_and_kept(here: 
         "agent_silent",
         ["the container runs, but its agent did not call this server within 0.05 s", "(it wrote nothing)"],
     )
-    assert "http://host.docker.internal:8080" in failure.hint
+    assert "http://***@host.docker.internal:8080" in failure.hint
     assert (await here.inspected(workspace))["State"]["Status"] == "exited"
 
 

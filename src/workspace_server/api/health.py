@@ -8,6 +8,7 @@ from starlette.responses import Response
 from workspace_server.api.access import identify, services
 from workspace_server.api.wire import JsonAnswer
 from workspace_server.errors import AuthError, WorkspaceServerError
+from workspace_server.text import without_user
 from workspace_server.wiring import Services
 
 router = APIRouter(tags=["health"])
@@ -49,7 +50,7 @@ async def _database(opened: Services) -> dict[str, str]:
 
 
 def _gateway(opened: Services) -> dict[str, str]:
-    network, url = opened.bridge.network, opened.settings.agents_url
+    network, url = opened.bridge.network, without_user(opened.settings.agents_url)
     if network is None:
         return {"name": "gateway_listener", "status": "waiting", "detail": "the workspace network does not exist yet"}
     if opened.bridge.is_here and not opened.bridge.is_told:

@@ -131,7 +131,7 @@ async def log(
     An event's id is the byte of the log after it; `Last-Event-ID` resumes there. Every 15 s of silence bring a comment.
     """
     book = services(request).builds
-    path = book.log_path(book.get(build).id)
+    path = book.readable_log(build)
     if not follow:
         return growing_text(path, request.headers)
     if last_event_id > (size := path.stat().st_size):

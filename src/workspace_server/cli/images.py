@@ -12,6 +12,7 @@ from rich.console import Console
 from workspace_server.cli.client import Client, error_of, open_own_client, path_of
 from workspace_server.cli.output import ago, duration, print_json, print_table, size
 from workspace_server.cli.watch import watch_build
+from workspace_server.text import plain
 
 app = typer.Typer(
     help="Images and the builds that make them.",
@@ -143,7 +144,7 @@ def explain(runtime: Runtime, as_json: Json = False) -> None:  # noqa: FBT002
         print_json(answer)
         return
     reason = f"{answer['verdict']}: {answer['reason']} {answer['detail']}".rstrip(": ")
-    print(f"{runtime}: {reason}")
+    print(plain(f"{runtime}: {reason}"))
     if answer["stale"] and (image := answer["image"]):
         print(f"  stale: offline, so the Git host was not asked; built {ago(image['built_at'])}")
     facts = {**answer["parts"], "build id": answer["build_id"]}
@@ -152,7 +153,7 @@ def explain(runtime: Runtime, as_json: Json = False) -> None:  # noqa: FBT002
     if answer["estimate_seconds"] is not None:
         facts["estimate"] = f"{duration(answer['estimate_seconds'])}, as the last build took"
     for name, value in facts.items():
-        print(f"  {name:<10}{value}")
+        print(plain(f"  {name:<10}{value}"))
 
 
 @app.command(epilog="Example: workspace-server images log -f 01JB2M4T6Y8P0Q2R4S6V8X0Z2A")
@@ -172,14 +173,14 @@ def log(
     async def work(client: Client) -> None:
         path = path_of("images", "builds", build, "log")
         if not follow:
-            text = await client.text(path)
+            text = plain(await client.text(path))
             print_json(text.splitlines()) if as_json else print(text, end="")
             return
         async for event in client.events(f"{path}?follow=1", "end"):
             if as_json:
                 print(json.dumps(event, ensure_ascii=False), flush=True)
             elif event["event"] == "line":
-                print(event["data"]["text"], flush=True)
+                print(plain(event["data"]["text"]), flush=True)
 
     _call(work)
 

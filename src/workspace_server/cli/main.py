@@ -11,6 +11,7 @@ from workspace_server import __version__
 from workspace_server.cli.images import app as images
 from workspace_server.cli.secrets import app as secrets
 from workspace_server.errors import SettingsError, WorkspaceServerError
+from workspace_server.text import plain
 
 app = typer.Typer(
     name="workspace-server",
@@ -90,5 +91,5 @@ def main() -> None:
     try:
         app(prog_name="workspace-server")
     except WorkspaceServerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(plain(f"error: {error}"), file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError) else 1)

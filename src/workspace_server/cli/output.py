@@ -1,6 +1,7 @@
 """How commands print: tables for people, JSON for programs, sizes and ages in words."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from workspace_server.text import plain
+
 _UNFOLDED = 1_000_000  # characters, more than any row has
+_CONTROL = re.compile("[\x7f-\x9f]")  # what JSON need not escape, and terminals obey
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def print_json(value: Any) -> None:
     """Print JSON, indented, to stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(_CONTROL.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -23,13 +27,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     console = Console(highlight=False, markup=False)
     if console.is_terminal:
         console.print(table)
         return
     for line in console.render_lines(table, console.options.update(width=_UNFOLDED), pad=False):
         print("".join(segment.text for segment in line).rstrip())
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return f"\\u{ord(control[0]):04x}"
 
 
 def size(count: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from workspace_server.settings import Settings, load_settings
+from workspace_server.text import without_user
 
 
 def print_settings() -> None:
@@ -34,4 +35,4 @@ def shown(value: object) -> str:
         case tuple():
             return ",".join(str(item) for item in value)
         case _:
-            return str(value)
+            return without_user(str(value))

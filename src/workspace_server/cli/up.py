@@ -29,6 +29,7 @@ from workspace_server.log import configure_logging
 from workspace_server.model import names
 from workspace_server.server import listening, stop_signal
 from workspace_server.settings import Settings, current_environment, load_settings
+from workspace_server.text import plain
 from workspace_server.wiring import Services
 
 _RUNTIME = "echo"
@@ -222,5 +223,5 @@ if __name__ == "__main__":
     try:
         typer.run(up)
     except WorkspaceServerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(plain(f"error: {error}"), file=sys.stderr)
         sys.exit(1)

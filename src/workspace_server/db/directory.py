@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from workspace_server.errors import SettingsError, UnavailableError
-from workspace_server.files import write_private
+from workspace_server.files import private_place, write_private
 from workspace_server.model.secret import KEY_BYTES, parse_encryption_key
 
 log = structlog.get_logger(__name__)
@@ -95,8 +95,8 @@ def open_data_directory(path: Path) -> Iterator[DataDirectory]:
     Raises SettingsError ``data_directory_in_use`` when another server has it, UnavailableError when it cannot be used.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        private_place(path)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise UnavailableError(
             f"the data directory {path} cannot be used: {error.strerror}",

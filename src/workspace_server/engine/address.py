@@ -9,6 +9,7 @@ from typing import Any
 from workspace_server.concurrency import Deadline
 from workspace_server.errors import SettingsError
 from workspace_server.process import run
+from workspace_server.text import without_user
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 
@@ -51,9 +52,9 @@ async def resolve_address(docker_host: str | None, environment: Mapping[str, str
 
 
 def _address(url: str, origin: str, tls: Path | None) -> EngineAddress:
-    if not url.startswith(_SCHEMES):
+    if not url.startswith(_SCHEMES) or (url.startswith("tcp://") and "@" in url):
         raise SettingsError(
-            f"{origin} is {url!r}, which is no address this server can use",
+            f"{origin} is {without_user(url)!r}, which is no address this server can use",
             hint=f"use {DEFAULT_URL} or tcp://127.0.0.1:2375; for a remote engine forward its socket with ssh -L",
         )
     return EngineAddress(url=url, local_socket=url.startswith("unix://"), tls=tls)

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workspace_server.concurrency import Deadline
@@ -16,9 +16,11 @@ from workspace_server.engine.progress_plain import PlainDecoder
 from workspace_server.engine.progress_rawjson import RawJsonDecoder
 from workspace_server.engine.verdict import Ending, verdict
 from workspace_server.errors import UnavailableError
+from workspace_server.files import private_folder
 from workspace_server.model.build import BuilderKind, BuildFailure, BuildRequest, BuildStep, Execution
 from workspace_server.process import run
 
+_PRIVATE = 0o077
 _RAWJSON = (0, 13)
 _PROVENANCE = (0, 10)
 _PATIENCE = 30.0
@@ -91,7 +93,7 @@ class ImageBuilder:
         something, whatever it is, with the container the step runs in where the builder tells (the classic one).
         ``pass_fds`` are inherited by the builder's client.
         Leaving early, for the deadline or by a cancel, ends the client and with it the engine's work. Raises
-        DeadlineError, and UnavailableError ``tool_missing`` when the CLI was removed meanwhile.
+        DeadlineError, and UnavailableError: ``tool_missing`` when the CLI was removed meanwhile, ``cache_unusable``.
         """
         decoder = self._decoder(on_log, request)
 
@@ -100,8 +102,7 @@ class ImageBuilder:
                 on_step(step)
             on_output(decoder.container)
 
-        self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix="build-") as directory:
+        with self._directory() as directory:
             id_file = Path(directory) / "image-id"
             with _missing_named():
                 done = await run(
@@ -110,11 +111,28 @@ class ImageBuilder:
                     deadline=deadline,
                     on_line=feed,
                     pass_fds=pass_fds,
+                    umask=_PRIVATE,
                 )
             image_id = id_file.read_text().strip() if done.ok and id_file.exists() else ""
         for step in decoder.close(ok=done.ok):
             on_step(step)
         return image_id or verdict(decoder, self._ending(done.returncode, request))
+
+    @contextmanager
+    def _directory(self) -> Iterator[str]:
+        """A directory for one build, below the builder's own. Raises UnavailableError ``cache_unusable``."""
+        with ExitStack() as stack:
+            try:
+                private_folder(self._state_dir)
+                made = tempfile.TemporaryDirectory(dir=self._state_dir, prefix="build-")
+                directory = stack.enter_context(made)
+            except OSError as error:
+                raise UnavailableError(
+                    f"the builder's folder {self._state_dir} cannot be used: {error.strerror}",
+                    code="cache_unusable",
+                    hint="give the user of this server a writable folder of its own with MOLECULE_LOCAL_BUILD_CACHE",
+                ) from error
+            yield directory
 
     def _decoder(self, on_log: Callable[[bytes], None], request: BuildRequest) -> Decoder:
         match self.kind:

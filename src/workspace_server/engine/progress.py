@@ -15,10 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from workspace_server.model.build import BuildStep
+from workspace_server.text import plain, shortened
 
 TAIL_LINES = 50
 
-_TERMINAL_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+LONGEST_LINE = 500
+"""Characters of a line in an error. The log has the whole line."""
+_LONGEST_NAME = 1000
+
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _STEP = re.compile(r"\[(?:(?P<stage>[^\]]*?) )?(?P<n>\d{1,6})/(?P<of>\d{1,6})\] (?P<name>.*)", re.DOTALL)
 
 
@@ -59,8 +64,9 @@ class Decoder(ABC):
 
     @property
     def tail(self) -> Sequence[str]:
-        """The last lines of the output: of what failed when it wrote any, else of everything."""
-        return (self.trouble.tail if self.trouble else ()) or tuple(self._tail)
+        """The last lines of the output: of what failed when it wrote any, else of everything; long ones cut."""
+        lines = (self.trouble.tail if self.trouble else ()) or tuple(self._tail)
+        return tuple(shortened(line, LONGEST_LINE) for line in lines)
 
     def _write(self, text: str) -> None:
         self._tail.append(text)
@@ -87,7 +93,7 @@ class Numbering:
             if name == stage:
                 break
             before += count
-        return before + n, match["name"]
+        return before + n, step_name(match["name"])
 
     @property
     def total(self) -> int:
@@ -160,8 +166,14 @@ class VertexDecoder(Decoder):
 
 
 def readable(line: bytes) -> str:
-    """A line as text, without colours, cursor movements and the carriage returns of progress bars."""
-    return _TERMINAL_CONTROL.sub("", line.decode(errors="replace")).rstrip("\r").rpartition("\r")[2]
+    """A line as text: as a terminal shows the end of a progress bar, and without anything that it would obey."""
+    shown = _COLOUR.sub("", line.decode(errors="replace"))  # first: a colour may follow the carriage return
+    return plain(shown.rstrip("\r").rpartition("\r")[2])
+
+
+def step_name(text: str) -> str:
+    """An instruction as it is shown."""
+    return shortened(plain(text), _LONGEST_NAME)
 
 
 def _present(step: BuildStep | None) -> list[BuildStep]:

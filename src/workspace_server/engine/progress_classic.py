@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from workspace_server.engine.progress import TAIL_LINES, Decoder, Trouble, readable
+from workspace_server.engine.progress import TAIL_LINES, Decoder, Trouble, readable, step_name
 from workspace_server.model.build import BuildStep
 
 _STEP = re.compile(r"Step (?P<n>\d{1,6})/(?P<of>\d{1,6}) : (?P<name>.*)", re.DOTALL)
@@ -48,7 +48,7 @@ class ClassicDecoder(Decoder):
         if (match := _STEP.fullmatch(text)) is not None:
             n, of = int(match["n"]), int(match["of"]) - self._labels
             if self._is_next(n, of):
-                return self._begin(BuildStep(n=n, of=of, name=match["name"]))
+                return self._begin(BuildStep(n=n, of=of, name=step_name(match["name"])))
         if text == _CACHED and self._current is not None:
             self._current = replace(self._current, cached=True)
         elif (match := _CONTAINER.fullmatch(text)) is not None:

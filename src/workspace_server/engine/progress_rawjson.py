@@ -9,6 +9,7 @@ from typing import Any
 
 from workspace_server.engine.progress import Vertex, VertexDecoder, readable
 from workspace_server.model.build import BuildStep
+from workspace_server.text import plain
 
 _OBJECT_LIMIT = 8 * 1024 * 1024
 
@@ -152,7 +153,7 @@ def _items(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _text(data: Mapping[str, Any], key: str) -> str:
     value = data.get(key)
     # JSON can spell half a surrogate pair, which is no text that could be written anywhere.
-    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+    return plain(value.encode(errors="replace").decode()) if isinstance(value, str) else ""
 
 
 def _time(data: Mapping[str, Any], key: str) -> str:

@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 
 from workspace_server.engine.faults import no_space
-from workspace_server.engine.progress import Decoder, Trouble
+from workspace_server.engine.progress import LONGEST_LINE, Decoder, Trouble
 from workspace_server.model.build import BuildFailure, BuildFault
+from workspace_server.text import shortened
 
 _EXIT_CODE = re.compile(r"(?:exit code|returned a non-zero code): (\d{1,3})$")
 _IMAGE_LOOKUPS = (
@@ -49,11 +50,12 @@ def verdict(decoder: Decoder, ending: Ending) -> BuildFailure:
     text = trouble.error if trouble else decoder.last_word
     fault, image = _fault(decoder, trouble, text, ending)
     code = _EXIT_CODE.search(text)
+    word = _where_it_was_full(text, decoder) if fault is BuildFault.NO_SPACE else text
     return BuildFailure(
         fault=fault,
         step=trouble.step if trouble else None,
         exit_code=int(code[1]) if code else None,
-        detail=_WRAPPINGS.sub("", _where_it_was_full(text, decoder) if fault is BuildFault.NO_SPACE else text),
+        detail=shortened(_WRAPPINGS.sub("", word), LONGEST_LINE),
         tail=tuple(decoder.tail),
         base_image=image,
     )

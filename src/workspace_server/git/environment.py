@@ -45,6 +45,8 @@ _CONFIGURATION: Mapping[str, str] = {
     "filter.lfs.smudge": "",
     "filter.lfs.process": "",
     "filter.lfs.required": "false",
+    "core.bigFileThreshold": "64m",  # larger files are passed on in pieces, instead of being held in memory
+    "fetch.unpackLimit": "1",  # one file for all objects of a fetch, whose size can be limited
     "gc.auto": "0",  # the objects of earlier commits make the next fetch small
     "maintenance.auto": "false",
     "fetch.recurseSubmodules": "false",
@@ -99,6 +101,7 @@ class GitAccess:
         return {
             **self._certificates(),
             **{name: value for name, value in self.passed_on.items() if _FOR_GIT.fullmatch(name)},
+            **({"NO_PROXY": "*", "no_proxy": "*"} if url.scheme == "http" else {}),  # http never leaves this machine
             **_VARIABLES,
             "GIT_ALLOW_PROTOCOL": url.scheme,
             **_as_variables(configuration),

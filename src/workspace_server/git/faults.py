@@ -209,6 +209,8 @@ class GitComplaint(Enum):
     """What can be learned from a git command that failed."""
 
     NO_SPACE = auto()
+    TOO_LARGE = auto()
+    """Git came to a limit of ours: the most memory, or the longest output."""
     REFUSED = auto()
     """The other side does not hand out the commit that was asked for."""
     OTHER = auto()
@@ -217,6 +219,7 @@ class GitComplaint(Enum):
 # Git ends with 128 whatever happened, so here, and only here, its words count (LC_ALL=C). The first are the C
 # library's. The others are sent by the host: git's own, and those of JGit.
 _NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded")
+_NO_MEMORY = re.compile(rb"[Oo]ut of memory|Cannot allocate memory")
 _REFUSED = re.compile(rb"not our ref|unadvertised object|want [0-9a-f]+ not valid|couldn't find remote ref")
 
 
@@ -224,6 +227,8 @@ def complaint_of(command: Completed) -> GitComplaint:
     """Why a git command failed."""
     if _NO_SPACE.search(command.stderr):
         return GitComplaint.NO_SPACE
+    if command.cut or _NO_MEMORY.search(command.stderr):
+        return GitComplaint.TOO_LARGE
     if _REFUSED.search(command.stderr):
         return GitComplaint.REFUSED
     return GitComplaint.OTHER

@@ -31,7 +31,7 @@ from workspace_server.git.faults import (
 )
 from workspace_server.git.folders import discard, is_published, locked, mark_used, new_staging, prepare, publish, sweep
 from workspace_server.git.resolve import Resolver, is_pinned
-from workspace_server.git.store import ObjectStore, StoreDamagedError
+from workspace_server.git.store import ObjectStore, StoreDamagedError, TooLargeError
 from workspace_server.git.tree import Tree, UnusableTreeError, difference
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.process import Completed
@@ -111,6 +111,14 @@ class CheckoutStore:
 
     async def _made(self, work: _Work) -> Checkout:
         """The checkout; a store that turns out to be damaged is thrown away and fetched anew, once."""
+        try:
+            return await self._made_or_repaired(work)
+        except TooLargeError as error:
+            work.about.warning("local-build: the repository is too large for git", complaint=str(error))
+            work.store.tidy()
+            raise malformed(work.template, work.commit, "git needs more room for it than it is given") from error
+
+    async def _made_or_repaired(self, work: _Work) -> Checkout:
         try:
             return await self._made_from_store(work)
         except StoreDamagedError as damage:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from workspace_server.concurrency import Deadline, FileLock
-from workspace_server.git.faults import cache_unusable
+from workspace_server.files import private_folder, private_place
 
 READY = "ready"
 NOTICE_SECONDS = 1.0  # of waiting for the lock, before it is said
@@ -23,13 +22,9 @@ _DISCARDED = "discarded-"
 
 
 def prepare(cache: Path, folder: Path) -> None:
-    """Make the runtime's folder ours alone; a link in its place would lead out of the cache."""
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise cache_unusable(folder, "it is no folder of the user this server runs as")
-    folder.chmod(0o700)
+    """Make the cache and the runtime's folder in it ours alone. Raises OSError."""
+    private_place(cache)
+    private_folder(folder)
 
 
 @asynccontextmanager

@@ -47,13 +47,14 @@ class Advertised:
 async def open_http_client(access: GitAccess) -> AsyncIterator[httpx.AsyncClient]:
     """The one HTTP client of all look-ups: making it costs more than a look-up. Raises SettingsError.
 
-    It trusts the certificates the operator named, else the system's and those of the HTTP library, follows no
-    redirect and keeps no cookie.
+    It trusts the certificates the operator named, else the system's and those of the HTTP library, asks a proxy for
+    other machines only, follows no redirect and keeps no cookie.
     """
     client = httpx.AsyncClient(
         verify=_trust(access),
         timeout=httpx.Timeout(LOOK_UP_SECONDS, connect=CONNECT_SECONDS),
         follow_redirects=False,
+        mounts={"http://": None},  # http is for this machine only: a proxy would be told the token in plain text
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
     async with client:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workspace_server.concurrency import Deadline
+from workspace_server.git import command
 from workspace_server.git.command import AS_GIT, PRIVATE, UPLOAD_PACK, git
 from workspace_server.git.environment import GitAccess
 from workspace_server.git.faults import GitComplaint, complaint_of, no_space
@@ -16,7 +17,8 @@ from workspace_server.process import Completed
 _ATTRIBUTES = "* -text !eol -ident !filter !working-tree-encoding\n"
 
 # What a git that was killed leaves behind. The lock on the store says that no git works on it now.
-_LITTER = ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*")
+_UNFINISHED_PACKS = "objects/pack/tmp_*"
+_LITTER = ("*.lock", "refs/**/*.lock", _UNFINISHED_PACKS, "objects/*/tmp_obj_*")
 
 _TIP = "refs/tip"
 
@@ -25,12 +27,16 @@ class StoreDamagedError(Exception):
     """Git cannot read what the store has; the text is git's, for the log."""
 
 
+class TooLargeError(Exception):
+    """What git was to work on is larger than it may be; the text is git's, for the log."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStore:
     """A bare repository that is worked on by one process at a time; every git inherits ``lock``'s descriptor.
 
     So a git that outlives a killed server keeps its successor waiting. Every method raises UnavailableError
-    (``no_space``, ``tool_missing``) and DeadlineError.
+    (``no_space``, ``tool_missing``), DeadlineError and TooLargeError.
     """
 
     directory: Path
@@ -48,14 +54,18 @@ class ObjectStore:
             created = await self._git("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
             if not created.ok:
                 raise StoreDamagedError(created.complaint)
-        for pattern in _LITTER:
-            for path in self.directory.glob(pattern):
-                path.unlink()
+        self.tidy()
         attributes = self.directory / "info" / "attributes"
         if not attributes.is_file() or attributes.read_text() != _ATTRIBUTES:
             attributes.parent.mkdir(mode=0o700, exist_ok=True)
             attributes.touch(mode=0o600)
             attributes.write_text(_ATTRIBUTES)
+
+    def tidy(self) -> None:
+        """Remove what a git that was killed left behind."""
+        for pattern in _LITTER:
+            for path in self.directory.glob(pattern):
+                path.unlink()
 
     async def has(self, commit: str) -> bool:
         """Whether a fetch of the commit came to its end. Damage shows only when the objects are read."""
@@ -135,7 +145,13 @@ class ObjectStore:
         )
         if not result.ok and complaint_of(result) is GitComplaint.NO_SPACE:
             raise no_space(self.directory)
+        if not result.ok and (complaint_of(result) is GitComplaint.TOO_LARGE or self._has_largest_pack()):
+            raise TooLargeError(result.complaint)
         return result
+
+    def _has_largest_pack(self) -> bool:
+        """Whether a fetch was ended because its pack could not grow any more: git does not say so."""
+        return any(path.stat().st_size >= command.FILE_BYTES for path in self.directory.glob(_UNFINISHED_PACKS))
 
 
 def _kept(commit: str) -> str:

@@ -5,7 +5,8 @@ stops waiting; the build goes on and is kept.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from structlog.contextvars import bound_contextvars
 from workspace_server.concurrency import Deadline, FileLock, SingleFlight, TaskScope, first_of
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import ConflictError, DeadlineError, UnavailableError, WorkspaceServerError
+from workspace_server.files import private_folder
 from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
@@ -161,7 +163,10 @@ class LocalBuilds:
         """Close the records of builds whose server died. One that another server runs holds its lock."""
         for record in self._book.interrupted():
             if not FileLock.is_held(self._lock_path(record.build_id)):
-                self._book.interrupt(record)
+                try:
+                    self._book.interrupt(record)
+                except UnavailableError as error:
+                    log.warning("a build's record could not be closed", build=record.id, error=error.message)
 
     def _lock_path(self, build_id: str) -> Path:
         return lock_path(self._locks, build_id)
@@ -212,10 +217,8 @@ class LocalBuilds:
 
     async def _once(self, identity: BuildIdentity, record_id: str, wish: BuildWish) -> tuple[ImageInfo, BuildState]:
         """Take the lock of the build id and look again: another process may have built what we waited for."""
-        with cache_translated(self._locks):
-            self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._book.note_wait(record_id, BuildWait.LOCK)
-        async with FileLock(self._lock_path(identity.build_id)) as lock:
+        async with held(self._lock_path(identity.build_id)) as lock:
             self._book.note_wait(record_id, None)
             if not wish.force:
                 match await look_up(self._engine, self._ledger, identity):
@@ -234,6 +237,16 @@ class LocalBuilds:
                         raise  # a shorter limit of something inside
                     step = self._book.get(record_id).where
                     raise too_long(identity, step, self._limits.seconds) from error
+
+
+@asynccontextmanager
+async def held(path: Path) -> AsyncIterator[FileLock]:
+    """Hold a lock in the folder of locks. Raises UnavailableError when that folder cannot be used."""
+    async with AsyncExitStack() as stack:
+        with cache_translated(path.parent):
+            private_folder(path.parent)
+            lock = await stack.enter_async_context(FileLock(path))
+        yield lock
 
 
 def lock_path(locks: Path, build_id: str) -> Path:

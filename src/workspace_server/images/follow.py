@@ -45,7 +45,7 @@ async def follow(book: BuildBook, build: str, offset: int = 0) -> AsyncGenerator
     """
     record = book.get(build)
     step: Any = None
-    with book.log_path(build).open("rb") as log, book.growth.listen(build) as changed:
+    with book.readable_log(build).open("rb") as log, book.growth.listen(build) as changed:
         log.seek(offset)
         while True:
             changed.clear()

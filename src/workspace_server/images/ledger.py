@@ -8,6 +8,7 @@ all that it holds. So an image is believed to be a build's when it is written do
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import structlog
 
-from workspace_server.files import write_private
+from workspace_server.files import private_folder, read_own, write_private
 
 log = structlog.get_logger(__name__)
 
 _ASIDE = ".taken"
+_BUILD_ID = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class ImageLedger:
         """A build made the image now, whether or not that can be written down: then the next look-up builds again."""
         made = {"build_id": build_id, "made_at": datetime.now(UTC).isoformat()}
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(self._folder)
             write_private(self._file(image_id), json.dumps(made))
         except OSError as error:
             log.warning("an image that was built could not be noted", image=image_id, error=error.strerror)
@@ -60,13 +62,17 @@ class ImageLedger:
         """What is known of an image; None when no build of this cache made it."""
         path = self._file(image_id)
         try:
-            fields = json.loads(path.read_bytes())
+            if self._folder.is_symlink():
+                return None
+            fields = json.loads(read_own(path))
+            if not _BUILD_ID.fullmatch(fields["build_id"]):  # it names a lock's file
+                return None
             return MadeImage(
                 build_id=fields["build_id"],
                 made_at=datetime.fromisoformat(fields["made_at"]),
                 used_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
             )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None  # unknown, or half a line of a disk that was full: then it is built again
 
     def has_made(self, image_id: str, build_id: str) -> bool:

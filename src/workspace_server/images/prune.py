@@ -15,9 +15,8 @@ import structlog
 from workspace_server.concurrency import FileLock
 from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, UnavailableError, WorkspaceServerError
-from workspace_server.git.faults import cache_translated
 from workspace_server.git.holdings import Holding, holdings, remove_holding
-from workspace_server.images.build import lock_path
+from workspace_server.images.build import held, lock_path
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.records import BuildBook, BuildRecord
 from workspace_server.images.survey import LocalImage, Survey
@@ -87,9 +86,7 @@ class Pruner:
 
         Raises UnavailableError for the engine and for a cache that cannot be used.
         """
-        with cache_translated(self._locks):
-            self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        async with FileLock(self._locks / "prune.lock"):
+        async with held(self._locks / "prune.lock"):
             self._ledger.put_all_back()
             return await self._prune(dry_run=dry_run)
 
@@ -162,7 +159,7 @@ class Pruner:
         lock = lock_path(self._locks, image.made.build_id)
         if FileLock.is_held(lock):
             raise ConflictError("being built", code="in_use")
-        async with FileLock(lock):
+        async with held(lock):
             if not self._ledger.take(image.made, image.image.id):
                 raise ConflictError("used meanwhile", code="in_use")
             try:

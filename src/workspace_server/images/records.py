@@ -5,24 +5,28 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from ulid import ULID
 
 from workspace_server.concurrency import Changes
 from workspace_server.errors import NotFoundError, WorkspaceServerError
-from workspace_server.files import write_private
+from workspace_server.files import append_private, private_folder, private_place, read_own, write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
 
+LARGEST_LOG = 64 * 1024 * 1024
+_CUT = b"the log ends here: the build writes more than 64 MiB\n"
 _LOOKED_AT = 50
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +70,25 @@ class BuildRecord:
 
 
 class BuildLog:
-    """A build's log, open to append to. Unbuffered: whoever follows it hears of every write, and sees it."""
+    """A build's log, open to append to. Unbuffered: whoever follows it hears of every write, and sees it.
 
-    def __init__(self, path: Path, tell: Callable[[], None]) -> None:
-        self._file = path.open("ab", buffering=0)
+    What a template writes without end does not fill the disk: the log says so, and takes no more of it.
+    """
+
+    def __init__(self, file: BinaryIO, tell: Callable[[], None]) -> None:
+        self._file = file
         self._tell = tell
+        self._left = LARGEST_LOG - os.fstat(file.fileno()).st_size
 
     def write(self, text: bytes) -> None:
-        """Append ``text``. Raises OSError."""
+        """Append ``text`` of the builder. Raises OSError."""
+        if self._left <= 0:
+            return
+        self._left -= len(text)
+        self.say(text if self._left > 0 else _CUT)
+
+    def say(self, text: bytes) -> None:
+        """Append ``text`` of the server's own, for which there is always room. Raises OSError."""
         self._file.write(text)
         self._tell()
 
@@ -108,10 +123,10 @@ class BuildBook:
             reason=reason,
         )
         with cache_translated(self._folder):
-            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._folder.mkdir(exist_ok=True, mode=0o700)
+            private_place(self._folder.parent)
+            private_folder(self._folder)
             (self._folder / record.id).mkdir(mode=0o700)
-            self.log_path(record.id).touch(mode=0o600)
+            append_private(self.log_path(record.id)).close()
         self._save(record)
         return record
 
@@ -146,7 +161,7 @@ class BuildBook:
     def say(self, record_id: str, text: str) -> None:
         """Write a line of the server's own into the log. Raises UnavailableError."""
         with cache_translated(self._folder), self.open_log(record_id) as log:
-            log.write(f"{text}\n".encode())
+            log.say(f"{text}\n".encode())
 
     def close(self, record_id: str, state: BuildState, *, error: WorkspaceServerError | None = None) -> BuildRecord:
         """End a running build's record; it has ended here also when that cannot be written.
@@ -182,9 +197,7 @@ class BuildBook:
         """One build; raises NotFoundError ``unknown_build``."""
         record = self._active.get(record_id) or self._load(record_id)
         if record is None:
-            raise NotFoundError(
-                f"no build {record_id[:40]}", code="unknown_build", hint="GET /images/builds lists them"
-            )
+            raise _unknown(record_id)
         return record
 
     def newest(self, *, runtime: str | None = None, limit: int | None = 50) -> list[BuildRecord]:
@@ -233,14 +246,22 @@ class BuildBook:
         """Where a build's log is."""
         return self._folder / record_id / "log"
 
+    def readable_log(self, record_id: str) -> Path:
+        """The log, to be read. Raises NotFoundError ``unknown_build`` when there is none, or a link in its place."""
+        path = self.log_path(self.get(record_id).id)
+        if path.is_symlink() or not path.is_file():
+            raise _unknown(record_id)
+        return path
+
     def open_log(self, record_id: str) -> BuildLog:
-        """A build's log, to append to."""
-        return BuildLog(self.log_path(record_id), partial(self.growth.note, record_id))
+        """A build's log, to append to. Raises UnavailableError."""
+        with cache_translated(self._folder):
+            return BuildLog(append_private(self.log_path(record_id)), partial(self.growth.note, record_id))
 
     def _all(self) -> Iterable[BuildRecord]:
         try:
             identities = sorted((entry.name for entry in os.scandir(self._folder)), reverse=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for identity in identities:
             record = self._active.get(identity) or self._load(identity)
@@ -261,7 +282,10 @@ class BuildBook:
     def _load(self, record_id: str) -> BuildRecord | None:
         try:
             ULID.from_str(record_id)  # a name from a request is no path until it is an id
-            fields = json.loads((self._folder / record_id / "record.json").read_bytes())
+            place = self._folder / record_id
+            if self._folder.is_symlink() or place.is_symlink():
+                return None
+            fields = _checked(json.loads(read_own(place / "record.json")), record_id)
             fields |= {
                 "state": BuildState(fields["state"]),
                 "phase": BuildPhase(fields["phase"]),
@@ -272,8 +296,18 @@ class BuildBook:
                 "finished_at": _moment(fields["finished_at"]),
             }
             return BuildRecord(**fields)
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None  # not a record, or half of one: the build it told of is over
+
+
+def _checked(fields: dict[str, Any], record_id: str) -> dict[str, Any]:
+    """The fields of a record as it was read; raises ValueError for one that could name another build's files."""
+    texts = [fields[name] for name in ("runtime", "commit", "build_id", "platform", "reason")]
+    if fields["id"] != record_id or not _SHA256.fullmatch(fields["build_id"]):
+        raise ValueError("a record of something else")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a record of another form")
+    return fields
 
 
 def _step(*, started_at: str | None = None, **fields: Any) -> BuildStep:
@@ -282,6 +316,10 @@ def _step(*, started_at: str | None = None, **fields: Any) -> BuildStep:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _unknown(record_id: str) -> NotFoundError:
+    return NotFoundError(f"no build {record_id[:40]}", code="unknown_build", hint="GET /images/builds lists them")
 
 
 def _encode(value: object) -> str:

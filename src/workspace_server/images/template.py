@@ -5,12 +5,14 @@ from pathlib import Path
 from workspace_server.errors import TemplateError
 from workspace_server.runtimes import Template
 
-_LARGEST_FILE = 1024 * 1024
+_KIB = 1024
+_LARGEST_DOCKERFILE = 1024 * _KIB
+_LARGEST_CONFIG = 256 * _KIB  # it is read as YAML, which takes a second per 100 KiB
 
 
 def read_dockerfile(tree: Path, template: Template, commit: str) -> bytes:
     """The Dockerfile at the root of a checkout; raises TemplateError ``template_malformed``."""
-    content = _read(tree, "Dockerfile", template, commit)
+    content = _read(tree, "Dockerfile", _LARGEST_DOCKERFILE, template, commit)
     if content is None:
         raise _malformed("has no Dockerfile at its root", template, commit)
     return content
@@ -18,10 +20,10 @@ def read_dockerfile(tree: Path, template: Template, commit: str) -> bytes:
 
 def read_config(tree: Path, template: Template, commit: str) -> bytes | None:
     """The config.yaml at the root of a checkout, None when there is none; raises TemplateError."""
-    return _read(tree, "config.yaml", template, commit)
+    return _read(tree, "config.yaml", _LARGEST_CONFIG, template, commit)
 
 
-def _read(tree: Path, name: str, template: Template, commit: str) -> bytes | None:
+def _read(tree: Path, name: str, largest: int, template: Template, commit: str) -> bytes | None:
     path = tree / name
     if not path.is_symlink() and not path.exists():
         return None
@@ -31,8 +33,8 @@ def _read(tree: Path, name: str, template: Template, commit: str) -> bytes | Non
         real = None
     if real is None or not real.is_relative_to(tree.resolve()) or not real.is_file():
         raise _malformed(f"has a {name} that is not a regular file inside it", template, commit)
-    if real.stat().st_size > _LARGEST_FILE:
-        raise _malformed(f"has a {name} of more than 1 MiB", template, commit)
+    if real.stat().st_size > largest:
+        raise _malformed(f"has a {name} of more than {largest // _KIB} KiB", template, commit)
     return real.read_bytes()
 
 

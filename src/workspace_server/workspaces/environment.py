@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from workspace_server.errors import ConflictError, TemplateError
 from workspace_server.model.container import ContainerFile
 from workspace_server.model.workspace import Workspace
+from workspace_server.text import plain, shortened
 
 CONFIG_PATH = "/configs"
 _AGENT_DOMAIN = "agents.moleculesai.app"
 _UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
+_MOST_KEYS = 100_000
+_LONGEST_LIST = 500
 _NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
 
 
@@ -58,7 +62,7 @@ def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> N
     missing = [name for name in names if not variables.get(name)]
     if missing:
         raise ConflictError(
-            f"the runtime needs variables that are not set: {', '.join(missing)}",
+            f"the runtime needs variables that are not set: {shortened(plain(', '.join(missing)), _LONGEST_LIST)}",
             code="required_env_missing",
             hint="save each as a secret of the workspace, or of all: POST /workspaces/{id}/secrets, /settings/secrets",
         )
@@ -67,7 +71,7 @@ def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> N
 def effective_config(workspace: Workspace, template_config: bytes | None) -> dict[str, Any]:
     """The template's config.yaml with the workspace's own name, tier, role and model; without one, a generated one.
 
-    Raises TemplateError when the template's is no mapping.
+    Raises TemplateError when the template's is no mapping, or cannot be read and written again.
     """
     config = _generated(workspace) if template_config is None else _parsed(workspace, template_config)
     config |= {"name": workspace.name, "tier": workspace.tier, "runtime": workspace.runtime}
@@ -86,9 +90,25 @@ def _as_yaml(config: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and not more than the text suggests: lines that merge each other make billions."""
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self._keys = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge the mappings that ``<<`` names into this one."""
+        super().flatten_mapping(node)
+        self._keys += len(node.value)
+        if self._keys > _MOST_KEYS:
+            raise ConstructorError(None, None, f"more than {_MOST_KEYS} keys", node.start_mark)
+
+
 def _parsed(workspace: Workspace, template_config: bytes) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(template_config)
+        config = yaml.load(template_config, _Loader)  # noqa: S506 - a SafeLoader
+        yaml.safe_dump(config)  # what was read need not be possible to write
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, a bottomless nesting
         raise _malformed(workspace, "is not valid YAML") from error
     if not isinstance(config, dict):

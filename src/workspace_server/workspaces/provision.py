@@ -19,6 +19,7 @@ from workspace_server.model.container import ContainerFile, ContainerSpec, Netwo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
+from workspace_server.text import plain, shortened, without_user
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _LAST_LINES = 30
+_LONGEST_LINE = 500
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
 _SILENT: Final = "agent_silent"
@@ -126,7 +128,9 @@ class Provisioner:
             image = await self._images.ensure_again(workspace.runtime, workspace.image, attempt.note_build)
 
         await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
-        config = effective_config(attempt.workspace, await self._images.template_config(workspace.runtime, image))
+        template_config = await self._images.template_config(workspace.runtime, image)
+        # In a thread: what a template brings along may take a while to read.
+        config = await asyncio.to_thread(effective_config, attempt.workspace, template_config)
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
         check_required(config, variables)
@@ -163,7 +167,7 @@ class Provisioner:
             instance=self._instance,
             settings=self._settings,
         )
-        container_id = await self._create(spec, config_files(config, token))
+        container_id = await self._create(spec, await asyncio.to_thread(config_files, config, token))
 
         await attempt.enter(Phase.START)
         await self._engine.start(container_id)
@@ -245,16 +249,17 @@ class Provisioner:
         )
 
     async def _silent(self, container_id: str, limit: float) -> TemplateError:
-        lines = await self._last_lines(container_id)
+        lines, url = await self._last_lines(container_id), without_user(self._settings.agents_url)
         return TemplateError(
             f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
             code=_SILENT,
-            hint=f"does the container reach {self._settings.agents_url}? PROVISION_TIMEOUT_SECONDS sets the limit",
+            hint=f"does the container reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
 
     async def _last_lines(self, container_id: str) -> str:
         try:
-            return (await self._engine.logs_tail(container_id, _LAST_LINES)).strip() or "(it wrote nothing)"
+            written = plain(await self._engine.logs_tail(container_id, _LAST_LINES)).strip()
+            return "\n".join(shortened(line, _LONGEST_LINE) for line in written.splitlines()) or "(it wrote nothing)"
         except WorkspaceServerError:
             return "(its log could not be read)"
 

@@ -73,7 +73,7 @@ class WorkspaceService:
             return
         parent = await self._workspaces.get(parent_id)
         if parent is None or parent.status is WorkspaceStatus.REMOVED:
-            raise InvalidRequestError(f"there is no parent workspace {parent_id}", code="unknown_parent")
+            raise InvalidRequestError(f"there is no parent workspace {parent_id[:40]}", code="unknown_parent")
 
     async def get(self, workspace_id: str) -> Workspace:
         """One workspace, removed ones included; raises NotFoundError."""
