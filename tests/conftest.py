@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from support.engine import Engine, EngineError, engine, engine_address
 from support.git_server import GitServer, git_server
+from support.registry import Registry, registry
 from support.server import LIVE, InProcess, ServerProcess, in_process, server_process
 
 NETWORK = "molecule-monorepo-net"
@@ -37,6 +38,13 @@ async def git_host(tmp_path: Path) -> AsyncIterator[GitServer]:
     """A Git host without repositories."""
     async with git_server(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Registry]:
+    """An image registry without images, open to everybody."""
+    async with registry(tmp_path / "registry") as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

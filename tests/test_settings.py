@@ -26,6 +26,10 @@ VALID = [
     ("MOLECULE_DATA_DIR", "/srv/molecule", "data_dir", Path("/srv/molecule")),
     ("MOLECULE_IMAGE_PLATFORM", "linux/arm64", "image_platform", "linux/arm64"),
     ("MOLECULE_IMAGE_PLATFORM", "linux/arm/v7", "image_platform", "linux/arm/v7"),
+    ("MOLECULE_IMAGE_PULL", "always", "image_pull", "always"),
+    ("MOLECULE_IMAGE_PULL_STALL_SECONDS", "1", "pull_stall_seconds", 1),
+    ("MOLECULE_IMAGE_PULL_MAX_SECONDS", "1", "pull_max_seconds", 1),
+    ("GHCR_USER", "octocat", "ghcr_user", "octocat"),
     ("MOLECULE_LOCAL_BUILD_CACHE", "/srv/cache", "build_cache", Path("/srv/cache")),
     ("MOLECULE_EXTRA_RUNTIMES", "echo, my-agent,", "extra_runtimes", ("echo", "my-agent")),
     ("MOLECULE_LOCAL_BUILD_CONCURRENCY", "64", "build_concurrency", 64),
@@ -55,6 +59,13 @@ DEFAULTS: dict[str, Any] = {
     "data_dir": Path("/home/u/.local/share/molecule"),
     "image_registry": None,
     "image_platform": None,
+    "image_pull": "missing",
+    "pull_stall_seconds": 300,
+    "pull_max_seconds": 3600,
+    "ghcr_user": None,
+    "ghcr_token": None,
+    "registry_user": None,
+    "registry_token": None,
     "build_cache": Path("/home/u/.cache/molecule/workspace-template-build"),
     "gitea_token": None,
     "extra_runtimes": (),
@@ -77,6 +88,7 @@ DEFAULTS: dict[str, Any] = {
     "database_url": None,
     "org_id": None,
     "passed_on": {"HOME": "/home/u"},
+    "for_helpers": {"HOME": "/home/u"},
 }
 
 
@@ -111,6 +123,9 @@ def test_a_valid_value_is_parsed(variable: str, value: str, name: str, expected:
         ("ADMIN_TOKEN", "admin_token"),
         ("MOLECULE_DATA_DIR", "data_dir"),
         ("MOLECULE_IMAGE_REGISTRY", "image_registry"),
+        ("MOLECULE_IMAGE_PULL", "image_pull"),
+        ("GHCR_USER", "ghcr_user"),
+        ("MOLECULE_REGISTRY_TOKEN", "registry_token"),
         ("MOLECULE_LOCAL_BUILD_CACHE", "build_cache"),
         ("MOLECULE_GITEA_TOKEN", "gitea_token"),
         ("MOLECULE_EXTRA_RUNTIMES", "extra_runtimes"),
@@ -201,8 +216,9 @@ def test_every_variable_says_what_it_is_for_and_gives_an_example() -> None:
 def test_every_example_is_valid(field: Any) -> None:
     unsupported = field.examples == ["(unset)"]
     variable = field.alias.replace("*", "HERMES")
+    needed = {"ADMIN_TOKEN": "t", "MOLECULE_REGISTRY_USER": "u", "MOLECULE_REGISTRY_TOKEN": "t"}
 
-    others = {"ADMIN_TOKEN": "t", "SECRETS_ENCRYPTION_KEY": "k" * 32}
+    others = needed | {"SECRETS_ENCRYPTION_KEY": "k" * 32}
     load(**({} if unsupported else others | {variable: field.examples[0]}))
 
 

@@ -8,6 +8,8 @@ from workspace_server.settings import load_settings
 NOT_A_NUMBER = "is not a whole number"
 NUMBERS = {
     "PORT": "8080",
+    "MOLECULE_IMAGE_PULL_STALL_SECONDS": "300",
+    "MOLECULE_IMAGE_PULL_MAX_SECONDS": "3600",
     "MOLECULE_LOCAL_BUILD_CONCURRENCY": "2",
     "MOLECULE_LOCAL_BUILD_MAX_SECONDS": "3600",
     "PROVISION_TIMEOUT_SECONDS": "600",
@@ -22,6 +24,7 @@ NUMBERS_OR_BLANK = {**NUMBERS, "MOLECULE_MAX_TIER": "2"}
 WORDS = {
     "MOLECULE_ENV": ("production", "'development', 'staging' or 'production'"),
     "MOLECULE_OWNER_TOKEN": ("required", "'auto' or 'required'"),
+    "MOLECULE_IMAGE_PULL": ("always", "'missing' or 'always'"),
     "MOLECULE_WORKSPACE_RESTART_POLICY": ("no", "'no', 'always', 'unless-stopped' or 'on-failure'"),
     "MOLECULE_LOG_FORMAT": ("json", "'auto', 'human' or 'json'"),
     "MOLECULE_LOG_LEVEL": ("debug", "'debug', 'info', 'warning' or 'error'"),
@@ -139,6 +142,18 @@ def test_a_key_of_another_length_is_refused_and_not_shown(wrong: str) -> None:
 
 def test_production_with_a_blank_admin_token_is_refused() -> None:
     assert "needs ADMIN_TOKEN" in refusal(MOLECULE_ENV="production", ADMIN_TOKEN="  ").message
+
+
+@pytest.mark.parametrize("variable", ["MOLECULE_REGISTRY_USER", "MOLECULE_REGISTRY_TOKEN"])
+def test_half_a_pair_of_the_registry_is_refused(variable: str) -> None:
+    error = refusal(**{variable: "hush"})
+
+    assert error.message == "MOLECULE_REGISTRY_USER and MOLECULE_REGISTRY_TOKEN go together: set both, or neither"
+
+
+@pytest.mark.parametrize("variable", ["GHCR_USER", "GHCR_TOKEN"])
+def test_half_a_pair_of_ghcr_is_none_and_no_refusal(variable: str) -> None:
+    load_settings({"HOME": "/home/u", variable: "hush"})
 
 
 def test_a_database_elsewhere_is_refused_rather_than_ignored() -> None:

@@ -10,7 +10,13 @@ from workspace_server.cli.settings import print_settings
 from workspace_server.errors import SettingsError
 from workspace_server.settings import load_settings
 
-SECRETS = {"ADMIN_TOKEN": "hush-admin", "MOLECULE_GITEA_TOKEN": "hush-gitea"}
+SECRETS = {
+    "ADMIN_TOKEN": "hush-admin",
+    "MOLECULE_GITEA_TOKEN": "hush-gitea",
+    "GHCR_TOKEN": "hush-ghcr",
+    "MOLECULE_REGISTRY_TOKEN": "hush-registry",
+}
+USERS = {"MOLECULE_REGISTRY_USER": "puller"}
 
 PASSED_ON = {
     "PATH": "/bin",
@@ -67,7 +73,7 @@ KEPT = [
 
 
 def test_the_text_of_the_settings_shows_no_secret() -> None:
-    settings = load_settings(SECRETS)
+    settings = load_settings({**SECRETS, **USERS})
 
     assert [text for text in (repr(settings), str(settings), settings.model_dump_json()) if "hush" in text] == []
 
@@ -81,7 +87,7 @@ def test_the_text_of_the_settings_shows_nothing_that_is_passed_on() -> None:
 def test_the_printed_settings_show_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(os, "environ", {**SECRETS, "HOME": "/home/u"})
+    monkeypatch.setattr(os, "environ", {**SECRETS, **USERS, "HOME": "/home/u"})
     print_settings()
 
     assert "hush" not in capsys.readouterr().out
@@ -107,7 +113,7 @@ def test_the_printed_settings_say_that_a_secret_is_set(
 
 
 def test_every_secret_is_known_to_the_log() -> None:
-    assert load_settings(SECRETS).secrets == set(SECRETS.values())
+    assert load_settings({**SECRETS, **USERS}).secrets == set(SECRETS.values())
 
 
 def test_a_password_inside_a_url_is_known_to_the_log() -> None:
@@ -161,6 +167,24 @@ def test_a_child_may_know_where_things_lie_and_how_to_get_out(name: str) -> None
 @pytest.mark.parametrize("name", KEPT)
 def test_a_child_never_gets(name: str) -> None:
     assert load_settings({name: "a hushed value of 32 characters!"}).passed_on == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "AWS_SECRET_ACCESS_KEY", "AZURE_CLIENT_ID", "GOOGLE_APPLICATION_CREDENTIALS", "GNUPGHOME"]
+)
+def test_a_credential_helper_may_know_its_cloud(name: str) -> None:
+    assert load_settings({name: "x"}).for_helpers == {name: "x"}
+
+
+@pytest.mark.parametrize("name", [name for name in KEPT if not name.startswith("AWS_")])
+def test_a_credential_helper_never_gets(name: str) -> None:
+    assert load_settings({name: "hush" * 8}).for_helpers == {}
+
+
+def test_the_text_of_the_settings_shows_nothing_that_helpers_may_know() -> None:
+    settings = load_settings({"AWS_SECRET_ACCESS_KEY": "hush"})
+
+    assert [text for text in (repr(settings), str(settings), settings.model_dump_json()) if "hush" in text] == []
 
 
 @given(

@@ -1,7 +1,8 @@
 """Time, tasks and locks: the only place of the program that creates a task.
 
-``Deadline`` travels down a call chain, ``TaskScope`` owns every task, ``SingleFlight`` lets equal work run once in
-this process, ``FileLock`` once on this machine. ``Changes`` wakes whoever waits for something to change.
+``Deadline`` travels down a call chain, ``Silence`` ends what is not heard of, ``TaskScope`` owns every task,
+``SingleFlight`` lets equal work run once in this process, ``FileLock`` once on this machine. ``Changes`` wakes whoever
+waits for something to change.
 """
 
 import asyncio
@@ -49,6 +50,35 @@ class Deadline:
             if not clock.expired():
                 raise  # somebody else's: a connection's, an inner clock's
             raise DeadlineError(f"{operation} took longer than {self._seconds:g} s") from error
+
+
+class Silence:
+    """A clock for work that tells of itself: time is up when nothing was heard for so many seconds."""
+
+    __slots__ = ("_clock", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._clock: asyncio.Timeout | None = None
+
+    def heard(self) -> None:
+        """The work goes on: the time begins anew."""
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    @asynccontextmanager
+    async def limit(self, operation: str) -> AsyncIterator[None]:
+        """Run the block as long as it is heard of; raises DeadlineError naming ``operation`` when it is not."""
+        clock = self._clock = asyncio.timeout(self._seconds)
+        try:
+            async with clock:
+                yield
+        except TimeoutError as error:
+            if not clock.expired():
+                raise  # somebody else's
+            raise DeadlineError(f"{operation} made no progress for {self._seconds:g} s") from error
+        finally:
+            self._clock = None
 
 
 class TaskScope:

@@ -74,7 +74,9 @@ ImageCode: TypeAlias = (
         "enable emulation, or `MOLECULE_IMAGE_PLATFORM=`",
     ]
     | Annotated[
-        Literal["image_platform_mismatch"], "the image: it is for another platform", "`MOLECULE_IMAGE_PLATFORM`"
+        Literal["image_platform_mismatch"],
+        "the image: it is for another platform",
+        "push it for this one, or `MOLECULE_IMAGE_PLATFORM`",
     ]
     | Annotated[
         Literal["unknown_runtime"],
@@ -93,6 +95,25 @@ ImageCode: TypeAlias = (
     ]
     | Annotated[
         Literal["registry_unreachable"], "the registry: DNS, connection, TLS, time-out, 5xx", "check the network"
+    ]
+    | Annotated[
+        Literal["registry_rate_limited"],
+        "the registry: it was asked too often; the message says how long to wait, where the registry does",
+        "wait; show credentials",
+    ]
+    | Annotated[
+        Literal["image_corrupted"],
+        "the image in the registry: a layer is missing, or not what the image says",
+        "push it again",
+    ]
+    | Annotated[
+        Literal["pull_stalled"],
+        "the registry or the way to it: no progress for too long",
+        "check the network; `MOLECULE_IMAGE_PULL_STALL_SECONDS`",
+    ]
+    | Annotated[Literal["pull_timeout"], "a slow registry or a large image", "`MOLECULE_IMAGE_PULL_MAX_SECONDS`"]
+    | Annotated[
+        Literal["pull_cancelled"], "whoever cancelled the pull; the message says who", "create the workspace again"
     ]
     | Annotated[
         Literal["local_image_not_pulled"], "this program: a locally built name would have been pulled", "report it"

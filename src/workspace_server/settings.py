@@ -51,6 +51,11 @@ _PASSED_ON = re.compile(
     r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
 )
 
+# What a credential helper of the docker configuration may know besides: where a cloud's or a key ring's access lies.
+_FOR_HELPERS = re.compile(
+    r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
+)
+
 # The inode numbers that the kernel gives to its first namespaces (include/linux/proc_ns.h).
 _FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 
@@ -120,6 +125,40 @@ class Settings(BaseModel):
         alias="MOLECULE_IMAGE_REGISTRY",
         description="Registry prefix of the workspace images. Unset: images are built from source.",
         examples=["registry.example.org/molecule-ai"],
+    )
+    image_pull: Literal["missing", "always"] = Field(
+        "missing",
+        alias="MOLECULE_IMAGE_PULL",
+        description="When an image is pulled from the registry: when it is missing, or at every start of a workspace.",
+        examples=["always"],
+    )
+    pull_stall_seconds: int = Field(
+        300,
+        alias="MOLECULE_IMAGE_PULL_STALL_SECONDS",
+        ge=1,
+        description="How long a pull may make no progress.",
+        examples=["300"],
+    )
+    pull_max_seconds: int = Field(
+        3600, alias="MOLECULE_IMAGE_PULL_MAX_SECONDS", ge=1, description="Time limit of one pull.", examples=["3600"]
+    )
+    ghcr_user: str | None = Field(
+        None, alias="GHCR_USER", description="User at ghcr.io; with GHCR_TOKEN.", examples=["octocat"]
+    )
+    ghcr_token: Secret = Field(
+        None, alias="GHCR_TOKEN", description="Token of GHCR_USER; shown to ghcr.io only.", examples=["a read token"]
+    )
+    registry_user: str | None = Field(
+        None,
+        alias="MOLECULE_REGISTRY_USER",
+        description="User at the registry, unless that is ghcr.io; with MOLECULE_REGISTRY_TOKEN.",
+        examples=["puller"],
+    )
+    registry_token: Secret = Field(
+        None,
+        alias="MOLECULE_REGISTRY_TOKEN",
+        description="Token or password of MOLECULE_REGISTRY_USER. Unset: the docker configuration is asked.",
+        examples=["a read token"],
     )
     image_platform: Platform = Field(
         None,
@@ -262,6 +301,7 @@ class Settings(BaseModel):
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
     passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
+    for_helpers: Mapping[str, str] = Field(repr=False, exclude=True)
 
     @model_validator(mode="after")
     def _hang_together(self) -> Self:
@@ -279,6 +319,8 @@ class Settings(BaseModel):
             raise ValueError("DATABASE_URL is set, but this version keeps its data in SQLite only; unset it")
         if self.org_id is not None:
             raise ValueError("MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it")
+        if (self.registry_user is None) != (self.registry_token is None):
+            raise ValueError("MOLECULE_REGISTRY_USER and MOLECULE_REGISTRY_TOKEN go together: set both, or neither")
         return self
 
     @property
@@ -300,7 +342,10 @@ class Settings(BaseModel):
     @property
     def secrets(self) -> frozenset[str]:
         """The values that must never be seen in a log: tokens, keys, and passwords inside URLs."""
-        found = (self.admin_token, self.gitea_token, self.database_url, self.secrets_key, self.previous_secrets_key)
+        found = (
+            *(self.admin_token, self.gitea_token, self.ghcr_token, self.registry_token),
+            *(self.database_url, self.secrets_key, self.previous_secrets_key),
+        )
         tokens = (secret.get_secret_value() for secret in found if secret is not None)
         urls = (self.platform_url or "", *self.passed_on.values())
         passwords = (match[1] for url in urls if (match := _PASSWORD.match(url)))
@@ -329,7 +374,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             for name, value in environ.items()
             if name.startswith(family) and value.strip()
         }
-    values["passed_on"] = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
+    values["passed_on"] = passed_on = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
+    values["for_helpers"] = passed_on | {k: value for k, value in environ.items() if _FOR_HELPERS.fullmatch(k)}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -13,7 +13,7 @@ from workspace_server.concurrency import Deadline, TaskScope, periodic
 from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
-from workspace_server.engine import Engine, ImageBuilder, open_engine, resolve_address
+from workspace_server.engine import Engine, ImageBuilder, RegistryAccess, open_engine, resolve_address
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
@@ -21,6 +21,8 @@ from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Budget, Pruner
+from workspace_server.images.pull import PullLimits, Pulls
+from workspace_server.images.registry import RegistryImages
 from workspace_server.images.survey import Survey
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
@@ -233,6 +235,14 @@ def _image_service(
         scope=scope,
     )
     builds.settle_interrupted()
+    pulls = Pulls(
+        engine=engine,
+        access=RegistryAccess.from_settings(settings),
+        book=book,
+        locks=cache / "locks",
+        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
+        scope=scope,
+    )
     return ImageService(
         source=image_source(settings),
         runtimes=runtimes,
@@ -240,6 +250,7 @@ def _image_service(
         wanted=wanted,
         checkouts=checkouts,
         builds=builds,
+        registry=RegistryImages(pulls),
         ledger=ledger,
     )
 

@@ -34,6 +34,8 @@ async def test_a_build_that_waits_for_its_turn(app: InProcess) -> None:
         "steps": [],
         "waiters": 0,
         "finished_at": None,
+        "image": None,
+        "digest": None,
         "image_id": None,
         "error": None,
         "log": f"/images/builds/{record.id}/log",
@@ -50,6 +52,7 @@ async def test_a_build_that_runs_shows_its_steps_and_who_waits(app: InProcess) -
     form = (await app.call("GET", f"/images/builds/{record.id}")).json()
     assert (form["state"], form["phase"], form["builder"], form["waiters"]) == ("running", "build", "buildx 0.13.1", 1)
     began = {"n": 2, "of": 2, "name": "RUN b", "cached": False, "failed": False, "running": True}
+    began |= {"done_bytes": None, "total_bytes": None}
     ended = {**began, "n": 1, "name": "FROM a", "cached": True, "running": False}
     assert form["steps"] == [{**ended, "seconds": 0}, {**began, "seconds": form["step"]["seconds"]}]
     assert (form["step"] == form["steps"][1], 0 <= form["step"]["seconds"] < 10) == (True, True)

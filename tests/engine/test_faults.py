@@ -11,11 +11,11 @@ import aiodocker.exceptions
 import aiohttp
 import aiohttp.client_exceptions
 import pytest
-from aiodocker.exceptions import DockerContextError, DockerStreamError
+from aiodocker.exceptions import DockerContextError
 from aiohttp.client_reqrep import ConnectionKey
 
 from workspace_server.engine.address import EngineAddress
-from workspace_server.engine.faults import FOREIGN, registry_fault, registry_of, translate, translated
+from workspace_server.engine.faults import FOREIGN, translate, translated
 from workspace_server.errors import (
     ConflictError,
     DeadlineError,
@@ -149,48 +149,3 @@ def test_the_reason_is_found_behind_the_libraries_wrappings() -> None:
     wrapped.__context__ = aiohttp.ClientConnectorError(KEY, PermissionError(errno.EACCES, "permission denied"))
 
     assert "may not be used by this user" in translate(wrapped, "say what it is", ADDRESS).message
-
-
-@pytest.mark.parametrize(
-    ("status", "answer", "code"),
-    [
-        (404, "manifest for a:1 not found: manifest unknown: manifest unknown", "image_not_found"),
-        (404, "pull access denied for a, repository does not exist or may require 'docker login'", "registry_denied"),
-        (500, "Head https://x/v2/a/manifests/1: unauthorized: authentication required", "registry_denied"),
-        (401, "who are you", "registry_denied"),
-        (500, "manifest unknown", "image_not_found"),
-        (500, "Get https://x/v2/: dial tcp: lookup x: no such host", "registry_unreachable"),
-        (500, "toomanyrequests: You have reached your pull rate limit", "registry_unreachable"),
-    ],
-)
-def test_a_registrys_answer_is_told_by_its_own_words(status: int, answer: str, code: str) -> None:
-    fault = registry_fault("registry.example.org/a:1", DockerStreamError(answer, status=status))
-
-    assert (fault.code if fault else "") == code
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        aiodocker.DockerError(900, "cannot connect"),
-        aiodocker.DockerError(500, "write /x: no space left on device"),
-        aiohttp.ClientPayloadError("cut"),
-        None,
-    ],
-)
-def test_the_engines_own_failures_are_not_the_registrys(error: BaseException | None) -> None:
-    assert registry_fault("registry.example.org/a:1", error) is None
-
-
-@pytest.mark.parametrize(
-    ("reference", "registry"),
-    [
-        ("registry.example.org/a:1", "registry.example.org"),
-        ("localhost/a", "localhost"),
-        ("host:5000/a/b", "host:5000"),
-        ("python:3.11-slim", "Docker Hub"),
-        ("library/python", "Docker Hub"),
-    ],
-)
-def test_a_references_registry_is_its_first_part_when_that_is_a_host(reference: str, registry: str) -> None:
-    assert registry_of(reference) == registry

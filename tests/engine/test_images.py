@@ -1,28 +1,13 @@
-"""Images on a real engine, and a registry it pulls from."""
+"""Images on a real engine."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from support.engine_proxy import EngineProxy
-from workspace_server.engine import Engine, PullProgress
-from workspace_server.errors import (
-    ConflictError,
-    InvalidRequestError,
-    NotFoundError,
-    SourceError,
-    UnavailableError,
-)
+from workspace_server.engine import Engine
+from workspace_server.errors import ConflictError, NotFoundError
 from workspace_server.model.container import ContainerSpec, ImageInfo
 from workspace_server.model.names import INSTANCE
-
-from .registry import Registry, registry
-
-
-@pytest.fixture
-async def hub(labels: Mapping[str, str]) -> AsyncIterator[Registry]:
-    async with registry({**labels, "hello": "1"}) as served:
-        yield served
 
 
 @pytest.mark.engine
@@ -89,73 +74,3 @@ async def test_the_image_of_a_container_is_not_removed(engine: Engine, spec: Con
 
     with pytest.raises(ConflictError):
         await engine.remove_image(spec.image_id, force=True)
-
-
-@pytest.mark.engine
-async def test_an_image_is_pulled(engine: Engine, hub: Registry) -> None:
-    await engine.pull(f"{hub.host}/hello:1", None)
-
-    image = await engine.image(f"{hub.host}/hello:1")
-    assert image is not None
-    assert (image.labels["hello"], image.platform) == ("1", "linux/amd64")
-
-
-@pytest.mark.engine
-async def test_a_name_without_a_tag_is_the_latest(engine: Engine, hub: Registry) -> None:
-    await engine.pull(f"{hub.host}/hello", None)
-
-    assert await engine.image(f"{hub.host}/hello:latest") is not None
-
-
-@pytest.mark.engine
-async def test_the_progress_of_a_pull_is_told(engine: Engine, hub: Registry) -> None:
-    told: list[PullProgress] = []
-
-    await engine.pull(f"{hub.host}/hello:1", None, told.append)
-
-    assert told[-1].status.startswith("Status: ")
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize(("name", "code"), [("nothing", "image_not_found"), ("denied", "registry_denied")])
-async def test_what_a_registry_refuses_is_its_own_error(engine: Engine, hub: Registry, name: str, code: str) -> None:
-    with pytest.raises(SourceError, match=f"{hub.host}/{name}:1") as caught:
-        await engine.pull(f"{hub.host}/{name}:1", None)
-
-    assert caught.value.code == code
-
-
-@pytest.mark.engine
-async def test_a_registry_that_is_away_is_unreachable(engine: Engine) -> None:
-    with pytest.raises(SourceError) as caught:
-        await engine.pull("127.0.0.1:1/hello:1", None)
-
-    assert caught.value.code == "registry_unreachable"
-
-
-@pytest.mark.engine
-async def test_a_failure_inside_the_stream_is_a_failure(engine: Engine, hub: Registry) -> None:
-    hub.loses_layers = True
-
-    with pytest.raises(SourceError):
-        await engine.pull(f"{hub.host}/hello:1", None)
-
-
-@pytest.mark.engine
-async def test_a_stream_that_is_cut_off_is_no_success(proxy: EngineProxy, proxied: Engine, hub: Registry) -> None:
-    proxy.faults.cut_off("POST", "/images/create", 40)
-
-    with pytest.raises(UnavailableError):
-        await proxied.pull(f"{hub.host}/hello:1", None)
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize(
-    "reference",
-    ["molecule-local/workspace-template-hermes:latest", "registry.example.org/molecule-local/workspace-template-x"],
-)
-async def test_a_local_build_is_never_pulled(proxy: EngineProxy, proxied: Engine, reference: str) -> None:
-    with pytest.raises(InvalidRequestError):
-        await proxied.pull(reference, None)
-
-    assert proxy.calls == []

@@ -17,15 +17,18 @@ from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.concurrency import TaskScope
-from workspace_server.engine import Engine, EngineAddress, ImageBuilder, open_engine
+from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess, open_engine
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
-from workspace_server.images import BuildBook, ImageService, LocalBuildSource
+from workspace_server.images import BuildBook, ImageService, ImageSource, LocalBuildSource
 from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.pull import PullLimits, Pulls
+from workspace_server.images.registry import RegistryImages
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.runtimes import Runtimes, Template
+from workspace_server.settings import load_settings
 
 from .making import template as template_at
 
@@ -108,18 +111,22 @@ class Server:
     checkouts: CheckoutStore
     book: BuildBook
     builds: LocalBuilds
+    pulls: Pulls
     scope: TaskScope
     ledger: ImageLedger
     wanted: WantedBuilds
 
-    def service(self, *templates: Template, platform: str | None = "linux/amd64") -> ImageService:
+    def service(
+        self, *templates: Template, platform: str | None = "linux/amd64", source: ImageSource | None = None
+    ) -> ImageService:
         return ImageService(
-            source=LocalBuildSource(platform=platform),
+            source=source or LocalBuildSource(platform=platform),
             runtimes=Runtimes({each.runtime: each for each in templates}),
             engine=self.engine,
             wanted=self.wanted,
             checkouts=self.checkouts,
             builds=self.builds,
+            registry=RegistryImages(self.pulls),
             ledger=self.ledger,
         )
 
@@ -152,6 +159,7 @@ async def server_of(
             stall_seconds: float = 60,
             choose: Callable[[], Awaitable[ImageBuilder]] | None = None,
             scope: TaskScope = outer,
+            **variables: str,
         ) -> Server:
             async def usual() -> ImageBuilder:
                 return builder
@@ -169,12 +177,22 @@ async def server_of(
                 limits=BuildLimits(concurrency=concurrency, seconds=seconds, stall_seconds=stall_seconds),
                 scope=scope,
             )
+            home = {"HOME": str(cache.parent), "PATH": os.environ["PATH"]}
+            pulls = Pulls(
+                engine=engine,
+                access=RegistryAccess.from_settings(load_settings({**home, **variables})),
+                book=book,
+                locks=cache / "locks",
+                limits=PullLimits(seconds=seconds, stall_seconds=stall_seconds),
+                scope=scope,
+            )
             return Server(
                 engine=engine,
                 resolver=resolver,
                 checkouts=checkouts,
                 book=book,
                 builds=builds,
+                pulls=pulls,
                 scope=scope,
                 ledger=ledger,
                 wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),

@@ -1,114 +1,124 @@
-"""Images of a registry: pulled when they are missing, run by id, never built."""
-
-import secrets
-from urllib.parse import parse_qs
+"""Images of a registry: pulled when they are missing or always, run by id, never built."""
 
 import pytest
 
 from support.engine import Engine as Api
 from support.engine_proxy import EngineProxy
 from support.git_server import GitServer
+from support.registry import Registry
 from workspace_server.engine import Engine
-from workspace_server.errors import DeadlineError, InvalidRequestError, SourceError
-from workspace_server.images import EnsuredImage, ImageService, RegistrySource
-from workspace_server.images.registry import RegistryImages
+from workspace_server.errors import InvalidRequestError, SourceError
+from workspace_server.images import EnsuredImage, ImageService
+from workspace_server.images.source import PullPolicy
 from workspace_server.model import names
-from workspace_server.model.reference import RegistryPrefix
-from workspace_server.runtimes import Runtimes
 
-from .conftest import Heard, ServerOf
+from .conftest import Heard, Server, ServerOf
 from .making import load_image, template
+from .pulling import Shelf
 
 pytestmark = pytest.mark.engine
 
-NOBODY = "127.0.0.1:1"  # refuses connections
+ALWAYS = PullPolicy.ALWAYS
 
 
 @pytest.fixture
-def source(runtime: str) -> RegistrySource:
-    return RegistrySource(prefix=RegistryPrefix.parse(f"{NOBODY}/{runtime}"), platform=None)
+def shelf(hub: Registry, runtime: str) -> Shelf:
+    return Shelf(hub=hub, runtime=runtime, host=hub.host)
 
 
 @pytest.fixture
-def reference(source: RegistrySource) -> str:
-    return source.prefix.image("hermes")
+def server(server_of: ServerOf, proxied: Engine) -> Server:
+    return server_of(engine=proxied)
 
 
 @pytest.fixture
-def service(server_of: ServerOf, proxied: Engine, source: RegistrySource) -> ImageService:
-    server = server_of(engine=proxied)
-    return ImageService(
-        source=source,
-        runtimes=Runtimes({"hermes": template()}),
-        engine=proxied,
-        wanted=server.wanted,
-        checkouts=server.checkouts,
-        builds=server.builds,
-        ledger=server.ledger,
-    )
+def service(server: Server, shelf: Shelf) -> ImageService:
+    return server.service(template(), source=shelf.source())
 
 
-async def present(api: Api, runtime: str, reference: str, platform: str = "linux/amd64") -> str:
-    labels = {names.RUNTIME: runtime, "unique": secrets.token_hex(4)}
-    return await load_image(api, labels=labels, tags=(reference,), platform=platform)
+def pulls(proxy: EngineProxy) -> int:
+    return proxy.count("POST", "/images/create")
+
+
+async def present(api: Api, shelf: Shelf, platform: str = "linux/amd64") -> str:
+    """An image on the engine that was loaded, and that no registry has."""
+    return await load_image(api, labels={names.RUNTIME: shelf.runtime}, tags=(shelf.reference,), platform=platform)
 
 
 async def test_an_image_that_is_there_is_not_pulled(
-    api: Api, service: ImageService, proxy: EngineProxy, runtime: str, reference: str
+    api: Api, service: ImageService, proxy: EngineProxy, shelf: Shelf
 ) -> None:
-    image = await present(api, runtime, reference)
+    image = await present(api, shelf)
+    heard = Heard()
 
+    assert await service.ensure("hermes", heard) == EnsuredImage(id=image, source="registry", platform=None)
+    assert (pulls(proxy), heard.records) == (0, [])
+
+
+async def test_an_image_that_is_missing_is_pulled_and_known_by_its_digest(
+    service: ImageService, server: Server, proxy: EngineProxy, shelf: Shelf
+) -> None:
+    image = await shelf.put()
+    heard = Heard()
+    ensured = await service.ensure("hermes", heard)
+
+    assert ensured == EnsuredImage(
+        id=image.id, source="registry", platform=None, digest=image.digest, build=server.book.newest()[0].id
+    )
+    assert (pulls(proxy), heard.records) == (1, [ensured.build])
+
+
+async def test_it_is_pulled_once_and_known_ever_after(service: ImageService, proxy: EngineProxy, shelf: Shelf) -> None:
+    image = await shelf.put()
+    await service.ensure("hermes", Heard())
+    await shelf.put()  # a newer one, which nobody asked for
+
+    assert await service.ensure("hermes", Heard()) == EnsuredImage(
+        id=image.id, source="registry", platform=None, digest=image.digest
+    )
+    assert pulls(proxy) == 1
+
+
+async def test_when_always_is_asked_for_the_newest_is_run(server: Server, proxy: EngineProxy, shelf: Shelf) -> None:
+    service = server.service(template(), source=shelf.source(pull=ALWAYS))
+    await shelf.put()
+    await service.ensure("hermes", Heard())
+    newer = await shelf.put()
     ensured = await service.ensure("hermes", Heard())
 
-    assert ensured == EnsuredImage(id=image, source="registry", platform=None)
-    assert proxy.count("POST", "/images/create") == 0
+    assert ((ensured.id, ensured.digest), pulls(proxy)) == ((newer.id, newer.digest), 2)
+    assert [record.reason for record in server.book.newest()] == ["always checked"] * 2
 
 
-async def test_a_registry_that_is_away_is_the_error_and_nothing_is_built(
-    service: ImageService, git_host: GitServer, reference: str
+async def test_when_always_is_asked_for_an_old_image_is_not_run_in_place_of_a_new_one(
+    api: Api, server: Server, shelf: Shelf
+) -> None:
+    await present(api, shelf)
+
+    with pytest.raises(SourceError) as caught:
+        await server.service(template(), source=shelf.source(pull=ALWAYS)).ensure("hermes", Heard())
+    assert caught.value.code == "image_not_found"
+
+
+async def test_an_image_of_another_platform_is_pulled_anew(
+    api: Api, server: Server, proxy: EngineProxy, shelf: Shelf
+) -> None:
+    await present(api, shelf, "linux/arm64")
+    image = await shelf.put(shelf.image("linux/amd64"), shelf.image("linux/arm64"))
+    ensured = await server.service(template(), source=shelf.source("linux/amd64")).ensure("hermes", Heard())
+
+    assert (ensured.id, ensured.platform, pulls(proxy)) == (image.id, "linux/amd64", 1)
+
+
+async def test_no_failure_leads_anywhere_else(
+    service: ImageService, server: Server, git_host: GitServer, proxy: EngineProxy, shelf: Shelf
 ) -> None:
     with pytest.raises(SourceError) as caught:
         await service.ensure("hermes", Heard())
 
-    assert (caught.value.code, reference in caught.value.message) == ("registry_unreachable", True)
-    assert (git_host.requests, service._builds._book.newest()) == ([], [])
-
-
-async def test_an_image_of_another_platform_is_pulled_anew(
-    api: Api, proxied: Engine, proxy: EngineProxy, *, source: RegistrySource, runtime: str, reference: str
-) -> None:
-    await present(api, runtime, reference, "linux/arm64")
-    wanted = RegistrySource(prefix=source.prefix, platform="linux/amd64")
-
-    with pytest.raises(SourceError):
-        await RegistryImages(proxied).ensure(wanted, "hermes")
-
-    (pull,) = (call for call in proxy.calls if call.path == "/images/create")
-    assert parse_qs(pull.query) == {"fromImage": [reference], "platform": ["linux/amd64"]}
-
-
-async def test_a_pull_that_ended_well_and_left_nothing_is_an_error(
-    proxied: Engine, source: RegistrySource, reference: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def pull(_: Engine, reference: str, platform: str | None) -> None:
-        """A pull whose image is pruned in the same moment."""
-
-    monkeypatch.setattr(Engine, "pull", pull)
-
-    with pytest.raises(SourceError) as caught:
-        await RegistryImages(proxied).ensure(source, "hermes")
-
-    assert (caught.value.code, reference in caught.value.message) == ("image_not_found", True)
-
-
-async def test_a_pull_has_a_clock_of_its_own(
-    proxied: Engine, proxy: EngineProxy, source: RegistrySource, reference: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workspace_server.images.registry._PULL_SECONDS", 0.05)
-    proxy.faults.hold("POST", "/images/create")
-
-    with pytest.raises(DeadlineError, match=f"pulling {reference} took longer"):
-        await RegistryImages(proxied).ensure(source, "hermes")
+    assert (caught.value.code, shelf.reference in caught.value.message) == ("image_not_found", True)
+    assert (git_host.requests, pulls(proxy), proxy.count("POST", "/build")) == ([], 1, 0)
+    assert [record.image for record in server.book.newest()] == [shelf.reference]
 
 
 async def test_a_runtime_that_is_not_in_the_table_is_never_pulled(service: ImageService, proxy: EngineProxy) -> None:
@@ -118,10 +128,21 @@ async def test_a_runtime_that_is_not_in_the_table_is_never_pulled(service: Image
     assert (caught.value.code, proxy.calls) == ("unknown_runtime", [])
 
 
-async def test_a_registry_image_has_no_template_of_its_own(
-    api: Api, service: ImageService, runtime: str, reference: str, git_host: GitServer
+async def test_a_pull_is_cancelled_through_the_same_door_as_a_build(
+    service: ImageService, server: Server, shelf: Shelf
 ) -> None:
-    await present(api, runtime, reference)
+    await shelf.put()
+    ensured = await service.ensure("hermes", Heard())
+    assert ensured.build is not None
+
+    with pytest.raises(Exception, match=f"the pull {ensured.build} is not under way in this server"):
+        await service.cancel_build(ensured.build, "the owner")
+
+
+async def test_a_registry_image_has_no_template_of_its_own(
+    service: ImageService, shelf: Shelf, git_host: GitServer
+) -> None:
+    await shelf.put()
     image = await service.ensure("hermes", Heard())
 
     assert (await service.template_config("hermes", image), git_host.requests) == (None, [])

@@ -21,12 +21,14 @@ from support.git_repository import Repository
 from workspace_server.agents import AgentRegistry, Heartbeat
 from workspace_server.concurrency import TaskScope
 from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
-from workspace_server.engine import Engine, EngineAddress, ImageBuilder, open_engine
+from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess, open_engine
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.pull import PullLimits, Pulls
+from workspace_server.images.registry import RegistryImages
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
@@ -193,6 +195,14 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             limits=BuildLimits(concurrency=2, seconds=60, stall_seconds=60),
             scope=scope,
         )
+        pulls = Pulls(
+            engine=engine,
+            access=RegistryAccess.from_settings(settings),
+            book=book,
+            locks=supply.cache / "locks",
+            limits=PullLimits(seconds=60, stall_seconds=60),
+            scope=scope,
+        )
         images = ImageService(
             source=image_source(settings),
             runtimes=Runtimes.from_settings(settings),
@@ -200,6 +210,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),
             checkouts=checkouts,
             builds=builds,
+            registry=RegistryImages(pulls),
             ledger=ledger,
         )
         bridge = Bridge()

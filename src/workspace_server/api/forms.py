@@ -78,6 +78,8 @@ def _step(step: BuildStep, record: BuildRecord) -> Mapping[str, Any]:
         "failed": step.failed,
         "running": running,
         "seconds": seconds,
+        "done_bytes": step.done_bytes,
+        "total_bytes": step.total_bytes,
     }
 
 
@@ -100,6 +102,8 @@ def build_hit(runtime: str, found: ImageInfo) -> Mapping[str, Any]:
         "started_at": None,
         "finished_at": None,
         "seconds": 0,
+        "image": None,
+        "digest": None,
         "image_id": found.id,
         "error": None,
         "log": None,
@@ -202,6 +206,7 @@ def _image_on_row(image: ImageOnRow) -> Mapping[str, Any]:
     return {
         "source": image.source,
         "id": image.id,
+        "digest": image.digest,
         "commit": image.commit,
         "build": image.build,
         "built_at": image.built_at and datetime.fromisoformat(image.built_at),

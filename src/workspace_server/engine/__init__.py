@@ -8,11 +8,13 @@ from workspace_server.engine.activity import Effort, Efforts
 from workspace_server.engine.address import EngineAddress, resolve_address
 from workspace_server.engine.builder import ImageBuilder
 from workspace_server.engine.client import Engine, open_engine
+from workspace_server.engine.credentials import Credentials, RegistryAccess
 from workspace_server.engine.events import EngineEvent, EventAction
-from workspace_server.engine.images import PullProgress
+from workspace_server.engine.images import PublishedImage, PullProgress
 from workspace_server.engine.volumes import VolumeInfo
 
 __all__ = [
+    "Credentials",
     "Effort",
     "Efforts",
     "Engine",
@@ -20,7 +22,9 @@ __all__ = [
     "EngineEvent",
     "EventAction",
     "ImageBuilder",
+    "PublishedImage",
     "PullProgress",
+    "RegistryAccess",
     "VolumeInfo",
     "open_engine",
     "resolve_address",

@@ -63,17 +63,18 @@ def _address(url: str, origin: str, tls: Path | None) -> EngineAddress:
 def _environment_tls(environment: Mapping[str, str]) -> Path | None:
     if not environment.get("DOCKER_TLS_VERIFY"):
         return None
-    return Path(environment.get("DOCKER_CERT_PATH") or _configuration_directory(environment))
+    return Path(environment.get("DOCKER_CERT_PATH") or configuration_directory(environment))
 
 
-def _configuration_directory(environment: Mapping[str, str]) -> Path:
+def configuration_directory(environment: Mapping[str, str]) -> Path:
+    """The directory of the docker configuration."""
     configured = environment.get("DOCKER_CONFIG")
     return Path(configured) if configured else Path(environment.get("HOME") or Path.home()) / ".docker"
 
 
 def _current_context(environment: Mapping[str, str]) -> str | None:
     """The chosen context's name; None for the built-in ``default``, which is the default address."""
-    name = environment.get("DOCKER_CONTEXT") or _configured_context(_configuration_directory(environment))
+    name = environment.get("DOCKER_CONTEXT") or _configured_context(configuration_directory(environment))
     return None if name in (None, "", "default") else name
 
 

@@ -41,6 +41,7 @@ class Connection:
         operation: str,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         limit: float | None = QUICK,
     ) -> Any:
         """The answer's JSON (``""`` without a body). ``operation`` completes "the engine could not …".
@@ -49,18 +50,29 @@ class Connection:
         """
         async with self._reached(operation, limit):
             return await self._docker._query_json(  # noqa: SLF001 - see the class
-                path, method, params=dict(params or {}), data=body, headers=_headers(body), timeout=_FOR_EVER
+                path,
+                method,
+                params=dict(params or {}),
+                data=body,
+                headers={**_headers(body), **(headers or {})},
+                timeout=_FOR_EVER,
             )
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, operation: str, params: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        operation: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The answer's body as it comes, without a time limit; a cut connection raises while reading."""
         async with (
             self._reached(operation, None),
             self._docker._query(  # noqa: SLF001 - see the class
-                path, method, params=dict(params or {}), timeout=_FOR_EVER
+                path, method, params=dict(params or {}), headers=dict(headers or {}), timeout=_FOR_EVER
             ) as response,
         ):
             try:

@@ -36,6 +36,7 @@ def image_info(data: Mapping[str, Any]) -> ImageInfo:
     return ImageInfo(
         id=data["Id"],
         tags=tuple(data.get("RepoTags") or ()),
+        digests=tuple(data.get("RepoDigests") or ()),
         labels=(data.get("Config") or {}).get("Labels") or {},
         platform="/".join(part for part in (data["Os"], data["Architecture"], data.get("Variant")) if part),
         size=data["Size"],

@@ -1,7 +1,7 @@
 """The engine's failures in this program's words: the one place that knows the foreign libraries' exceptions.
 
-What decides is the exception's type and the HTTP status. The engine's text is looked at in ``no_space`` and in the few
-functions that say why they must.
+What decides is the exception's type and the HTTP status. The engine's text is looked at in ``no_space`` only; of what
+it says of registries there is more to know, see ``registry_faults``.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from workspace_server.errors import (
     InvalidRequestError,
     NotFoundError,
     SettingsError,
-    SourceError,
     UnavailableError,
     WorkspaceServerError,
 )
@@ -105,42 +104,6 @@ def answer_of(error: aiodocker.DockerError) -> str:
     """What the engine said, as one line of bearable length."""
     line = " ".join(str(error.message).split())
     return line if len(line) <= _ANSWER_LIMIT else f"{line[:_ANSWER_LIMIT]}…"
-
-
-def registry_fault(reference: str, error: BaseException | None) -> SourceError | None:
-    """Why a registry did not give an image; None when ``error`` is not about the registry.
-
-    The engine answers 404 for "missing" and for "denied", and 500 for a registry's 401, 404 and 429 and for every
-    failure of the network, so only the registry's own words, which it repeats, tell them apart.
-    """
-    if not isinstance(error, aiodocker.DockerError) or error.status == NO_CONNECTION or no_space(str(error.message)):
-        return None
-    answer = answer_of(error)
-    text = answer.lower()
-    registry = registry_of(reference)
-    if error.status in (401, 403) or any(word in text for word in ("denied", "unauthorized", "authentication req")):
-        return SourceError(
-            f"the registry {registry} refused to give the image {reference}: {answer}",
-            code="registry_denied",
-            hint="the engine asked without credentials; check the name, or log in where the engine can use it",
-        )
-    if error.status == 404 or "not found" in text or "manifest unknown" in text:  # noqa: PLR2004 - HTTP
-        return SourceError(
-            f"the registry {registry} has no image {reference} for this platform: {answer}",
-            code="image_not_found",
-            hint="check the image's name, tag and platform",
-        )
-    return SourceError(
-        f"the image {reference} could not be pulled from the registry {registry}: {answer}",
-        code="registry_unreachable",
-        hint="check that the engine reaches the registry, or set another one with MOLECULE_IMAGE_REGISTRY",
-    )
-
-
-def registry_of(reference: str) -> str:
-    """The registry that a reference names, by the rule of the docker reference grammar."""
-    first, slash, _ = reference.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "Docker Hub"
 
 
 def _of_status(error: aiodocker.DockerError, operation: str, address: EngineAddress) -> WorkspaceServerError:

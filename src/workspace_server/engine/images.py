@@ -1,8 +1,8 @@
 """Images on the engine, and the registries it pulls them from."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import aiodocker
 from aiodocker.exceptions import DockerStreamError
 
 from workspace_server.engine.connection import SLOW, Connection, json_lines, label_filter
+from workspace_server.engine.credentials import Credentials
 from workspace_server.engine.decode import image_info
-from workspace_server.engine.faults import registry_fault
+from workspace_server.engine.registry_faults import registry_fault
 from workspace_server.errors import InvalidRequestError, NotFoundError, WorkspaceServerError
 from workspace_server.model.container import ImageInfo
 
@@ -27,6 +28,14 @@ class PullProgress:
     status: str
     current: int | None
     total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedImage:
+    """What a registry has under a name now: its digest, and the platforms it is for (``os/architecture[/variant]``)."""
+
+    digest: str
+    platforms: Sequence[str]
 
 
 class Images:
@@ -77,33 +86,75 @@ class Images:
             )
 
     async def pull(
-        self, reference: str, platform: str | None, on_progress: Callable[[PullProgress], None] = lambda _: None
-    ) -> None:
-        """Pull an image from its registry, with the name's tag or ``latest``. Has no time limit: the caller's decides.
+        self,
+        reference: str,
+        platform: str | None,
+        credentials: Credentials,
+        on_progress: Callable[[PullProgress], None] = lambda _: None,
+    ) -> str | None:
+        """Pull an image from its registry, with the name's tag or ``latest``; its digest there, if that is told.
 
-        Raises SourceError ``registry_denied``, ``image_not_found`` or ``registry_unreachable``, and InvalidRequestError
-        for a name that only a local build can have.
+        Has no time limit: the caller's decides. Raises SourceError ``registry_denied``, ``registry_rate_limited``,
+        ``image_not_found``, ``image_platform_mismatch``, ``image_corrupted`` or ``registry_unreachable``, and
+        InvalidRequestError for a name that only a local build can have.
         """
         if LOCAL_NAMESPACE in reference.split("/")[:2]:
             raise InvalidRequestError(
                 f"{reference} is built on this machine and is never pulled", code="local_image_not_pulled"
             )
-        try:
-            await self._pull(reference, platform, on_progress)
-        except WorkspaceServerError as error:
-            if (fault := registry_fault(reference, error.__cause__)) is not None:
-                raise fault from error.__cause__
-            raise
-
-    async def _pull(self, reference: str, platform: str | None, on_progress: Callable[[PullProgress], None]) -> None:
         params = {"fromImage": _with_tag(reference)} | ({"platform": platform} if platform else {})
-        async with self._connection.stream(
-            "POST", "images/create", operation=f"pull the image {reference}", params=params
-        ) as body:
-            async for message in json_lines(body.iter_any()):
-                if (detail := message.get("errorDetail")) is not None or "error" in message:
-                    raise _stream_error(message, detail)
-                on_progress(_progress(message))
+        digest = None
+        with _told_of(reference, credentials):
+            async with self._connection.stream(
+                "POST",
+                "images/create",
+                operation=f"pull the image {reference}",
+                params=params,
+                headers=_shown(reference, credentials),
+            ) as body:
+                async for message in json_lines(body.iter_any()):
+                    if (detail := message.get("errorDetail")) is not None or "error" in message:
+                        raise _stream_error(message, detail)
+                    progress = _progress(message)
+                    digest = _digest(progress.status) or digest
+                    on_progress(progress)
+        return digest
+
+    async def published(self, reference: str, credentials: Credentials) -> PublishedImage:
+        """What the registry has under a name, as the engine sees it; nothing is pulled. Raises what ``pull`` does."""
+        with _told_of(reference, credentials):
+            found = await self._connection.call(
+                "GET",
+                f"distribution/{_with_tag(reference)}/json",
+                operation=f"ask for the image {reference}",
+                headers=_shown(reference, credentials),
+            )
+        platforms = (
+            "/".join(part for part in (each["os"], each["architecture"], each.get("variant")) if part)
+            for each in found.get("Platforms") or ()
+        )
+        return PublishedImage(digest=found["Descriptor"]["digest"], platforms=tuple(platforms))
+
+
+@contextmanager
+def _told_of(reference: str, credentials: Credentials) -> Iterator[None]:
+    """A block that asks a registry through the engine: its refusal is told as the registry's."""
+    try:
+        yield
+    except WorkspaceServerError as error:
+        if (fault := registry_fault(reference, error.__cause__, credentials)) is not None:
+            raise fault from error.__cause__
+        raise
+
+
+def _shown(reference: str, credentials: Credentials) -> Mapping[str, str]:
+    """The credentials, for the one host that they are for."""
+    return credentials.headers if reference.startswith(f"{credentials.host}/") else {}
+
+
+def _digest(status: str) -> str | None:
+    """The digest, from the line of a pull that tells it."""
+    return status.removeprefix("Digest: ") if status.startswith("Digest: sha256:") else None
 
 
 def _with_tag(reference: str) -> str:

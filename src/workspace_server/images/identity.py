@@ -1,4 +1,4 @@
-"""What a local build is made from, as ids, labels and tags.
+"""What a local build is made from, as ids, labels and tags; and what is pulled.
 
 The *build id* is known before anything is fetched: it names the template's source, the commit and the platform. The
 *image key* adds the Dockerfile and is stamped on the image after the fetch. Tags are for people and for a fast
@@ -38,7 +38,7 @@ class BuildIdentity:
     @property
     def build_id(self) -> str:
         """sha256 of the parts as canonical JSON, 64 hex digits."""
-        return _sha256(json.dumps(self.parts, sort_keys=True, separators=(",", ":")).encode())
+        return _sha256_of(self.parts)
 
     def key(self, dockerfile: bytes) -> str:
         """The image key: sha256 of the build id and the Dockerfile's sha256, 64 hex digits."""
@@ -77,6 +77,34 @@ class BuildIdentity:
             names.DOCKERFILE: _sha256(dockerfile),
             names.RUNTIME: self.template.runtime,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullIdentity:
+    """A runtime's image in a registry, for a platform (None: whatever the engine prefers)."""
+
+    runtime: str
+    reference: str
+    platform: str | None
+
+    @property
+    def build_id(self) -> str:
+        """What a pull's lock goes by, as a build's does: sha256 of its inputs as canonical JSON, 64 hex digits."""
+        return _sha256_of({"v": _VERSION, "image": self.reference, "platform": self.platform})
+
+    @property
+    def host(self) -> str:
+        """The registry, with its port when there is one."""
+        return self.reference.split("/", 1)[0]
+
+    @property
+    def repository(self) -> str:
+        """The reference without its tag."""
+        return self.reference.rsplit(":", 1)[0]
+
+
+def _sha256_of(parts: Mapping[str, str | int | None]) -> str:
+    return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _sha256(data: bytes) -> str:

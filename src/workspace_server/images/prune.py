@@ -170,7 +170,7 @@ class Pruner:
                 raise
             self._ledger.forget(image.image.id)
 
-    def _holding(self, holding: Holding, building: set[str]) -> Item:
+    def _holding(self, holding: Holding, building: set[str | None]) -> Item:
         name = f"{holding.runtime}/{holding.path.name}"
         keep = "being built" if holding.commit in building else _fresh(holding.used_at)
         return Item(

@@ -1,4 +1,4 @@
-"""Build records and build logs: one folder a build in the cache, readable by every server that shares it.
+"""Records and logs of builds and pulls: one folder a build in the cache, readable by every server that shares it.
 
 ``<cache>/builds/<id>/record.json`` is replaced whole at every change of phase, ``<cache>/builds/<id>/log`` grows.
 """
@@ -20,7 +20,7 @@ from workspace_server.concurrency import Changes
 from workspace_server.errors import NotFoundError, WorkspaceServerError
 from workspace_server.files import append_private, private_folder, private_place, read_own, write_private
 from workspace_server.git.faults import cache_translated
-from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.identity import BuildIdentity, PullIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
 
 LARGEST_LOG = 64 * 1024 * 1024
@@ -31,13 +31,13 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
-    """One build, past or present, as clients see it."""
+    """One build, past or present, as clients see it; or one pull, of ``image``, which has a digest and no commit."""
 
     id: str
     runtime: str
-    commit: str
+    commit: str | None
     build_id: str
-    platform: str
+    platform: str | None
     reason: str
     builder: str | None = None
     execution: Execution | None = None
@@ -48,6 +48,8 @@ class BuildRecord:
     waiters: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     finished_at: datetime | None = None
+    image: str | None = None
+    digest: str | None = None
     image_id: str | None = None
     error: dict[str, str] | None = None
 
@@ -58,10 +60,14 @@ class BuildRecord:
 
     @property
     def step(self) -> BuildStep | None:
-        """The step that failed, else the last one that runs, else the last one that ran."""
+        """The step that failed, else the last one that runs, else the last one that ran.
+
+        Of layers, which are pulled side by side, the first one that is not there yet.
+        """
         failed = [step for step in self.steps if step.failed]
         running = [step for step in self.steps if not step.ended]
-        return next(iter([*failed[-1:], *running[-1:], *self.steps[-1:]]), None)
+        running = running[:1] if self.phase is BuildPhase.PULL else running[-1:]
+        return next(iter([*failed[-1:], *running, *self.steps[-1:]]), None)
 
     @property
     def where(self) -> str:
@@ -114,14 +120,32 @@ class BuildBook:
 
     def open(self, identity: BuildIdentity, reason: str) -> BuildRecord:
         """Begin a record and its log. Like every change of one, raises UnavailableError when the cache is unusable."""
-        record = BuildRecord(
-            id=str(ULID()),
-            runtime=identity.template.runtime,
-            commit=identity.commit,
-            build_id=identity.build_id,
-            platform=identity.platform,
-            reason=reason,
+        return self._open(
+            BuildRecord(
+                id=str(ULID()),
+                runtime=identity.template.runtime,
+                commit=identity.commit,
+                build_id=identity.build_id,
+                platform=identity.platform,
+                reason=reason,
+            )
         )
+
+    def open_pull(self, identity: PullIdentity, reason: str) -> BuildRecord:
+        """Begin a pull's record and its log."""
+        return self._open(
+            BuildRecord(
+                id=str(ULID()),
+                runtime=identity.runtime,
+                commit=None,
+                build_id=identity.build_id,
+                platform=identity.platform,
+                image=identity.reference,
+                reason=reason,
+            )
+        )
+
+    def _open(self, record: BuildRecord) -> BuildRecord:
         with cache_translated(self._folder):
             private_place(self._folder.parent)
             private_folder(self._folder)

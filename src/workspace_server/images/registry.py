@@ -1,34 +1,40 @@
-"""Registry images: pulled when they are missing, run by id."""
+"""Registry images: pulled when they are missing or whenever they are asked for, run by id, never built."""
 
-from workspace_server.concurrency import Deadline
-from workspace_server.engine import Engine
-from workspace_server.errors import SourceError
-from workspace_server.images.lookup import same_platform
-from workspace_server.images.source import RegistrySource
-from workspace_server.model.container import ImageInfo
+from collections.abc import Awaitable, Callable
 
-_PULL_SECONDS = 3600
+import structlog
+
+from workspace_server.images.pull import PulledImage, Pulls
+from workspace_server.images.source import PullPolicy, RegistrySource
+
+log = structlog.get_logger(__name__)
 
 
 class RegistryImages:
-    """Gets the images of one registry onto the engine."""
+    """The images of one registry."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, pulls: Pulls) -> None:
+        self._pulls = pulls
 
-    async def ensure(self, source: RegistrySource, runtime: str) -> ImageInfo:
-        """The image of ``runtime``, pulled when missing. Raises SourceError; never looks anywhere else."""
-        reference = source.prefix.image(runtime)
-        present = await self._engine.image(reference)
-        if present is not None and (source.platform is None or same_platform(present.platform, source.platform)):
+    async def ensure(
+        self, source: RegistrySource, runtime: str, on_record: Callable[[str], Awaitable[None]]
+    ) -> PulledImage:
+        """The image of ``runtime``, as new as the source's policy wants it; ``on_record`` as for ``Pulls.pull``.
+
+        Raises what a pull raises; never looks anywhere else, and never runs an old image in place of one that the
+        registry did not give.
+        """
+        identity = source.identity(runtime)
+        about = log.bind(runtime=runtime, image=identity.reference)
+        always = source.pull is PullPolicy.ALWAYS
+        present = await self._pulls.present(identity)
+        if present is not None and not always:
+            about.info("registry: image found", id=present.image.id, digest=present.digest)
             return present
-        async with Deadline(_PULL_SECONDS).limit(f"pulling {reference}"):
-            await self._engine.pull(reference, source.platform)
-        pulled = await self._engine.image(reference)
-        if pulled is None:
-            raise SourceError(
-                f"the image {reference} is not on the engine although its pull ended well",
-                code="image_not_found",
-                hint="another program may prune images; try again",
-            )
-        return pulled
+        reason = "always checked" if always else "no image"
+        about.info("registry: image wanted", reason=reason)
+        return await self._pulls.pull(identity, reason, on_record, anew=always)
+
+    async def cancel(self, record_id: str, who: str) -> None:
+        """End a pull, as ``who`` wants it. Raises NotFoundError, and ConflictError when it has ended."""
+        await self._pulls.cancel(record_id, who)

@@ -31,14 +31,16 @@ _MOVES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsuredImage:
-    """An image that is on the engine now. Commit, build id, build record and time: of a local build only.
+    """An image that is on the engine now. Commit, build id and time: of a local build only; digest: of a registry's.
 
-    ``stale``: the Git host was not asked, so there may be a newer commit.
+    ``build`` is the record of the build or pull that was waited for. ``stale``: the Git host was not asked, so there
+    may be a newer commit.
     """
 
     id: str
     source: str
     platform: str | None
+    digest: str | None = None
     commit: str | None = None
     build_id: str | None = None
     build: str | None = None
@@ -58,6 +60,7 @@ class ImageService:
         wanted: WantedBuilds,
         checkouts: CheckoutStore,
         builds: LocalBuilds,
+        registry: RegistryImages,
         ledger: ImageLedger,
     ) -> None:
         self.source = source
@@ -69,10 +72,10 @@ class ImageService:
         self._ledger = ledger
         # By source, with the commit: its file never changes, so its second workspace reads nothing from disk.
         self._configs: dict[str, tuple[str, bytes | None]] = {}
-        self._registry = RegistryImages(engine)
+        self._registry = registry
 
     async def ensure(self, runtime: str, on_build: Callable[[str], Awaitable[None]]) -> EnsuredImage:
-        """The image of ``runtime``; ``on_build`` is given the id of the build record that is waited for, if any.
+        """The image of ``runtime``; ``on_build`` is given the id of the build or pull that is waited for, if any.
 
         Raises SourceError, TemplateError, UnavailableError or DeadlineError, and InvalidRequestError for a runtime that
         is not in the table any more. No failure makes it try another source.
@@ -82,8 +85,14 @@ class ImageService:
             case LocalBuildSource():
                 return await self._built(self._runtimes.template(runtime), self.source, on_build)
             case RegistrySource():
-                image = await self._registry.ensure(self.source, runtime)
-                return EnsuredImage(id=image.id, source=self.source.name, platform=self.source.platform)
+                pulled = await self._registry.ensure(self.source, runtime, on_build)
+                return EnsuredImage(
+                    id=pulled.image.id,
+                    source=self.source.name,
+                    platform=self.source.platform,
+                    digest=pulled.digest,
+                    build=pulled.record,
+                )
             case _:
                 assert_never(self.source)
 
@@ -126,11 +135,17 @@ class ImageService:
                 assert_never(self.source)
 
     async def cancel_build(self, record_id: str, who: str) -> None:
-        """End a build, as ``who`` wants it, and return when it has ended.
+        """End a build or pull, as ``who`` wants it, and return when it has ended.
 
         Raises NotFoundError, and ConflictError when it has ended already.
         """
-        await self._builds.cancel(record_id, who)
+        match self.source:
+            case LocalBuildSource():
+                await self._builds.cancel(record_id, who)
+            case RegistrySource():
+                await self._registry.cancel(record_id, who)
+            case _:
+                assert_never(self.source)
 
     def known_failure(self, build_id: str) -> WorkspaceServerError | None:
         """Why that build is not tried again for a while; None when it is built on demand."""

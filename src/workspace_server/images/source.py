@@ -3,11 +3,20 @@
 import platform
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 
+from workspace_server.images.identity import PullIdentity
 from workspace_server.model.reference import RegistryPrefix
 from workspace_server.settings import Settings
 
 _LOCAL_DEFAULT_PLATFORM = "linux/amd64"  # local must mimic production
+
+
+class PullPolicy(StrEnum):
+    """When an image is pulled."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +25,12 @@ class RegistrySource:
 
     prefix: RegistryPrefix
     platform: str | None
+    pull: PullPolicy = PullPolicy.MISSING
     name: str = "registry"
+
+    def identity(self, runtime: str) -> PullIdentity:
+        """What is pulled for a runtime."""
+        return PullIdentity(runtime=runtime, reference=self.prefix.image(runtime), platform=self.platform)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +51,4 @@ def image_source(settings: Settings) -> ImageSource:
         return LocalBuildSource(platform=_LOCAL_DEFAULT_PLATFORM if wanted is None else wanted or None)
     if wanted is None and sys.platform == "darwin" and platform.machine() == "arm64":
         wanted = "linux/amd64"
-    return RegistrySource(prefix=settings.image_registry, platform=wanted or None)
+    return RegistrySource(prefix=settings.image_registry, platform=wanted or None, pull=PullPolicy(settings.image_pull))

@@ -1,4 +1,4 @@
-"""A failed build in the words that reach its user, by whose fault it is."""
+"""A failed build or pull in the words that reach its user, by whose fault it is."""
 
 import re
 
@@ -11,7 +11,7 @@ from workspace_server.errors import (
     UnavailableError,
     WorkspaceServerError,
 )
-from workspace_server.images.identity import BuildIdentity
+from workspace_server.images.identity import BuildIdentity, PullIdentity
 from workspace_server.model.build import BuildFailure, BuildFault, BuildStep
 from workspace_server.runtimes import Template
 
@@ -104,6 +104,33 @@ def nothing_offline(template: Template, platform: str) -> SourceError:
         f" {platform}",
         code="git_offline",
         hint="unset MOLECULE_LOCAL_BUILD_OFFLINE where the Git host can be reached, and build it once",
+    )
+
+
+def pull_stalled(identity: PullIdentity, step: str, limit: int) -> DeadlineError:
+    """The error for a pull that the engine told nothing of any more."""
+    return DeadlineError(
+        f"the pull of the image {identity.reference} made no progress for {limit} s; it was at: {step}",
+        code="pull_stalled",
+        hint="the registry or the way to it is stuck; MOLECULE_IMAGE_PULL_STALL_SECONDS sets the limit",
+    )
+
+
+def pull_too_long(identity: PullIdentity, step: str, limit: int) -> DeadlineError:
+    """The error for a pull that its maximum clock ended."""
+    return DeadlineError(
+        f"the image {identity.reference} was not pulled within {limit} s; it was at: {step}",
+        code="pull_timeout",
+        hint="MOLECULE_IMAGE_PULL_MAX_SECONDS sets the limit",
+    )
+
+
+def pull_cancelled(identity: PullIdentity, step: str, who: str) -> ConflictError:
+    """The error for a pull that a person ended; ``who`` says which one."""
+    return ConflictError(
+        f"the image {identity.reference} was not pulled: {who} cancelled it; it was at: {step}",
+        code="pull_cancelled",
+        hint="create the workspace again to pull it again",
     )
 
 

@@ -1,4 +1,4 @@
-"""A local build: what it is made from, how far it is, how it ended."""
+"""A local build, or a pull: what it is made from, how far it is, how it ended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ class BuildPhase(StrEnum):
     QUEUED = "queued"
     RESOLVE = "resolve"
     FETCH = "fetch"
+    PULL = "pull"
     BUILD = "build"
     VERIFY = "verify"
     DONE = "done"
@@ -62,10 +63,11 @@ class Execution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStep:
-    """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them.
+    """One instruction of the Dockerfile: ``n`` of ``of``, as the builder counts them. Of a pull, one layer.
 
     ``seconds`` is None until it ended, and of one that was told to stop because another failed. ``started_at`` is when
-    this program heard of it.
+    this program heard of it. A layer that the engine had already is ``cached``; ``done_bytes`` of ``total_bytes`` are
+    downloaded, where known.
     """
 
     n: int
@@ -74,6 +76,8 @@ class BuildStep:
     cached: bool = False
     seconds: float | None = None
     failed: bool = False
+    done_bytes: int | None = None
+    total_bytes: int | None = None
     started_at: datetime | None = field(default=None, compare=False)
 
     @property

@@ -81,10 +81,11 @@ class NetworkInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """An image as found. ``platform`` is ``os/architecture[/variant]``."""
+    """An image as found. ``platform`` is ``os/architecture[/variant]``; ``digests`` are ``repository@sha256:…``."""
 
     id: str
     tags: Sequence[str]
+    digests: Sequence[str]
     labels: Mapping[str, str]
     platform: str
     size: int

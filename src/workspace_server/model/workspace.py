@@ -84,11 +84,13 @@ class Failure:
 class ImageOnRow:
     """The image a workspace runs, or waits for: its id once it is known, and where it comes from.
 
-    Of a local build: when it was built (RFC 3339), and whether it may be out of date because nobody asked the Git host.
+    ``digest`` is what its registry called it; ``build`` the record of its build or pull. Of a local build: when it was
+    built (RFC 3339), and whether it may be out of date because nobody asked the Git host.
     """
 
     source: str
     id: str | None = None
+    digest: str | None = None
     commit: str | None = None
     build: str | None = None
     build_id: str | None = None

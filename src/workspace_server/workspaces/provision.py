@@ -308,6 +308,7 @@ def _on_row(image: EnsuredImage) -> ImageOnRow:
     return ImageOnRow(
         source=image.source,
         id=image.id,
+        digest=image.digest,
         commit=image.commit,
         build=image.build,
         build_id=image.build_id,

@@ -1,0 +1,240 @@
+"""Pulls, each image once at a time: a record and its log, the lock, clocks of their own, waiters, cancelling.
+
+As with builds: one pull per image in this process by ``SingleFlight``, on this machine by a file lock; a caller that
+goes away stops waiting, the pull goes on and its image is kept.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from workspace_server.concurrency import Deadline, FileLock, Silence, SingleFlight, TaskScope, first_of
+from workspace_server.engine import Credentials, Engine, PullProgress, RegistryAccess
+from workspace_server.engine.registry_faults import wrong_platform
+from workspace_server.errors import ConflictError, DeadlineError, SourceError, UnavailableError, WorkspaceServerError
+from workspace_server.git.faults import cache_translated
+from workspace_server.images.build import lock_path
+from workspace_server.images.identity import PullIdentity
+from workspace_server.images.layers import Layers
+from workspace_server.images.lookup import same_platform
+from workspace_server.images.records import BuildBook
+from workspace_server.images.words import pull_cancelled, pull_stalled, pull_too_long
+from workspace_server.model.build import BuildPhase, BuildState, BuildWait
+from workspace_server.model.container import ImageInfo
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullLimits:
+    """How many seconds a pull may take, and for how many of them it may make no progress."""
+
+    seconds: int
+    stall_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulledImage:
+    """An image of a registry, on the engine now; its digest there when the engine knows it; the record of its pull."""
+
+    image: ImageInfo
+    digest: str | None
+    record: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunningPull:
+    record_id: str
+    flight: "asyncio.Future[PulledImage]"
+    cancelled: "asyncio.Future[str]"
+    """Who cancelled it."""
+
+
+class Pulls:
+    """Gets images from their registry onto the engine."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        access: RegistryAccess,
+        book: BuildBook,
+        locks: Path,
+        limits: PullLimits,
+        scope: TaskScope,
+    ) -> None:
+        self._engine = engine
+        self._access = access
+        self._book = book
+        self._locks = locks
+        self._limits = limits
+        self._flights: SingleFlight[str, PulledImage] = SingleFlight(scope)
+        self._running: dict[str, _RunningPull] = {}
+
+    async def present(self, identity: PullIdentity) -> PulledImage | None:
+        """The image when it is on the engine, and for the wanted platform."""
+        image = await self._engine.image(identity.reference)
+        if image is None or not _fits(image, identity):
+            return None
+        return PulledImage(image=image, digest=_digest(image, identity))
+
+    async def pull(
+        self, identity: PullIdentity, reason: str, on_record: Callable[[str], Awaitable[None]], *, anew: bool
+    ) -> PulledImage:
+        """The image, by a new pull or by one that is under way.
+
+        ``anew`` asks the registry even when the image is there. ``on_record`` is given the record's id before the wait
+        begins. Raises SourceError, UnavailableError, DeadlineError, and ConflictError when somebody cancels the pull.
+        """
+        running = self._begin(identity, reason, anew=anew)
+        self._book.count_waiter(running.record_id, +1)
+        try:
+            await on_record(running.record_id)
+            return await asyncio.shield(running.flight)
+        finally:
+            self._book.count_waiter(running.record_id, -1)
+
+    async def cancel(self, record_id: str, who: str) -> None:
+        """End a pull that runs in this process, and return when it has ended; its error says ``who`` cancelled it.
+
+        Raises NotFoundError, ConflictError.
+        """
+        running = self._running.get(self._book.get(record_id).build_id)
+        if running is None or running.record_id != record_id:
+            raise ConflictError(f"the pull {record_id} is not under way in this server", code="build_ended")
+        if not running.cancelled.done():
+            running.cancelled.set_result(who)
+        await asyncio.wait([running.flight])
+
+    def _begin(self, identity: PullIdentity, reason: str, *, anew: bool) -> _RunningPull:
+        running = self._running.get(identity.build_id)
+        if running is None:
+            record_id = self._book.open_pull(identity, reason).id
+            cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            flight = self._flights.start(
+                identity.build_id, lambda: self._recorded(identity, record_id, cancelled, anew=anew)
+            )
+            running = _RunningPull(record_id=record_id, flight=flight, cancelled=cancelled)
+            self._running[identity.build_id] = running
+        return running
+
+    async def _recorded(
+        self, identity: PullIdentity, record_id: str, cancelled: "asyncio.Future[str]", *, anew: bool
+    ) -> PulledImage:
+        """Run the pull and write how it ended, whatever way it ends."""
+        error: WorkspaceServerError | None = WorkspaceServerError(
+            "the server stopped during this pull, or failed in it", code="build_interrupted"
+        )
+        state = BuildState.CANCELLED
+        try:
+            pulled, state = await first_of(
+                self._once(identity, record_id, anew=anew), self._cancellation(identity, record_id, cancelled)
+            )
+            error = None
+            return pulled
+        except WorkspaceServerError as failure:
+            state = BuildState.CANCELLED if cancelled.done() else BuildState.FAILED
+            error = failure
+            raise
+        finally:
+            del self._running[identity.build_id]
+            self._close(record_id, state, error)
+
+    def _close(self, record_id: str, state: BuildState, error: WorkspaceServerError | None) -> None:
+        """The pull ended as it did, whether or not that can be written down."""
+        try:
+            self._book.close(record_id, state, error=error)
+        except UnavailableError as failure:
+            log.warning("a pull's record could not be closed", build=record_id, error=failure.message)
+
+    async def _cancellation(
+        self, identity: PullIdentity, record_id: str, cancelled: "asyncio.Future[str]"
+    ) -> tuple[PulledImage, BuildState]:
+        """Wait until somebody cancels the pull, and raise that."""
+        who = await asyncio.shield(cancelled)
+        raise pull_cancelled(identity, self._book.get(record_id).where, who)
+
+    async def _once(self, identity: PullIdentity, record_id: str, *, anew: bool) -> tuple[PulledImage, BuildState]:
+        """Take the lock and look again: another process may have pulled what we waited for."""
+        with cache_translated(self._locks):
+            self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._book.note_wait(record_id, BuildWait.LOCK)
+        async with FileLock(lock_path(self._locks, identity.build_id)):
+            self._book.note_wait(record_id, None)
+            before = await self.present(identity)
+            pulled = before if before and not anew else await self._pulled(identity, record_id)
+        self._book.update(record_id, image_id=pulled.image.id, digest=pulled.digest)
+        was_there = before is not None and before.image.id == pulled.image.id
+        found = PulledImage(image=pulled.image, digest=pulled.digest, record=record_id)
+        return found, BuildState.HIT if was_there else BuildState.SUCCEEDED
+
+    async def _pulled(self, identity: PullIdentity, record_id: str) -> PulledImage:
+        """Pull, and look at what came: only an image for the wanted platform is one."""
+        self._book.update(record_id, state=BuildState.RUNNING, phase=BuildPhase.PULL)
+        credentials = await self._access.credentials(identity.host)
+        about = log.bind(runtime=identity.runtime, image=identity.reference, build=record_id)
+        about.info("registry: pull start", credentials=credentials.origin)
+        started = time.monotonic()
+        try:
+            digest = await self._transfer(identity, record_id, credentials)
+            self._book.update(record_id, phase=BuildPhase.VERIFY)
+            image = await self._verified(identity, digest)
+        except WorkspaceServerError as error:
+            about.warning(f"registry: pull failed ({time.monotonic() - started:.1f} s)", code=error.code)
+            raise
+        about.info(f"registry: pull done ({time.monotonic() - started:.1f} s)", id=image.id, digest=digest)
+        return PulledImage(image=image, digest=digest or _digest(image, identity))
+
+    async def _transfer(self, identity: PullIdentity, record_id: str, credentials: Credentials) -> str | None:
+        """Let the engine pull, its progress into the record and its log, and return the digest it tells."""
+        deadline, silence = Deadline(self._limits.seconds), Silence(self._limits.stall_seconds)
+        what = f"pulling {identity.reference}"
+        place = self._book.log_path(record_id)
+
+        def write(line: bytes) -> None:
+            with cache_translated(place):
+                out.write(line + b"\n")
+
+        with self._book.open_log(record_id) as out:
+            layers = Layers(write)
+
+            def hear(progress: PullProgress) -> None:
+                silence.heard()
+                for step in layers.feed(progress):
+                    self._book.note_step(record_id, step)
+
+            try:
+                async with deadline.limit(what), silence.limit(what):
+                    return await self._engine.pull(identity.reference, identity.platform, credentials, hear)
+            except DeadlineError as error:
+                where = self._book.get(record_id).where
+                if deadline.remaining:
+                    raise pull_stalled(identity, where, self._limits.stall_seconds) from error
+                raise pull_too_long(identity, where, self._limits.seconds) from error
+
+    async def _verified(self, identity: PullIdentity, digest: str | None) -> ImageInfo:
+        """What was pulled, by its digest where that is known: the tag may be another pull's by now."""
+        image = await self._engine.image(f"{identity.repository}@{digest}" if digest else identity.reference)
+        if image is None:
+            raise SourceError(
+                f"the image {identity.reference} is not on the engine although its pull ended well",
+                code="image_not_found",
+                hint="another program may prune images; try again",
+            )
+        if not _fits(image, identity):
+            raise wrong_platform(identity.reference, identity.platform or "", f"it is for {image.platform}")
+        return image
+
+
+def _fits(image: ImageInfo, identity: PullIdentity) -> bool:
+    return identity.platform is None or same_platform(image.platform, identity.platform)
+
+
+def _digest(image: ImageInfo, identity: PullIdentity) -> str | None:
+    """What the registry called the image when it was pulled; the last one when it had several names."""
+    ours = [each.partition("@")[2] for each in image.digests if each.startswith(f"{identity.repository}@")]
+    return ours[-1] if ours else None
