@@ -97,6 +97,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         book, ledger = BuildBook(settings.build_cache), ImageLedger(settings.build_cache)
         resolver = Resolver(http=git_http, access=git_access, scope=scope)
         wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
+        registry = _registry_images(settings=settings, engine=engine, book=book, scope=scope)
         images = _image_service(
             settings=settings,
             runtimes=runtimes,
@@ -106,6 +107,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             book=book,
             ledger=ledger,
             wanted=wanted,
+            registry=registry,
             scope=scope,
         )
         survey = Survey(
@@ -117,6 +119,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ledger=ledger,
             wanted=wanted,
             known_failure=images.known_failure,
+            registry=registry,
         )
         pruner = Pruner(
             engine=engine,
@@ -206,6 +209,18 @@ def _secret_service(settings: Settings, directory: DataDirectory, database: Data
     return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
 
 
+def _registry_images(*, settings: Settings, engine: Engine, book: BuildBook, scope: TaskScope) -> RegistryImages:
+    pulls = Pulls(
+        engine=engine,
+        access=RegistryAccess.from_settings(settings),
+        book=book,
+        locks=settings.build_cache / "locks",
+        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
+        scope=scope,
+    )
+    return RegistryImages(pulls)
+
+
 def _image_service(
     *,
     settings: Settings,
@@ -216,6 +231,7 @@ def _image_service(
     book: BuildBook,
     ledger: ImageLedger,
     wanted: WantedBuilds,
+    registry: RegistryImages,
     scope: TaskScope,
 ) -> ImageService:
     cache = settings.build_cache
@@ -235,14 +251,6 @@ def _image_service(
         scope=scope,
     )
     builds.settle_interrupted()
-    pulls = Pulls(
-        engine=engine,
-        access=RegistryAccess.from_settings(settings),
-        book=book,
-        locks=cache / "locks",
-        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
-        scope=scope,
-    )
     return ImageService(
         source=image_source(settings),
         runtimes=runtimes,
@@ -250,7 +258,7 @@ def _image_service(
         wanted=wanted,
         checkouts=checkouts,
         builds=builds,
-        registry=RegistryImages(pulls),
+        registry=registry,
         ledger=ledger,
     )
 

@@ -126,9 +126,13 @@ class Server:
             wanted=self.wanted,
             checkouts=self.checkouts,
             builds=self.builds,
-            registry=RegistryImages(self.pulls),
+            registry=self.registry,
             ledger=self.ledger,
         )
+
+    @property
+    def registry(self) -> RegistryImages:
+        return RegistryImages(self.pulls)
 
 
 @dataclass(slots=True)

@@ -71,6 +71,7 @@ class Shelf:
             ledger=server.ledger,
             wanted=server.wanted,
             known_failure=server.builds.known_failure,
+            registry=server.registry,
         )
         pruner = Pruner(
             engine=server.engine,

@@ -17,6 +17,7 @@ from workspace_server.images.lookup import Hit, Miss
 from workspace_server.images.survey import Explanation, RuntimeInfo, Survey
 from workspace_server.model import names
 from workspace_server.model.build import BuildState
+from workspace_server.model.reference import RegistryPrefix
 from workspace_server.runtimes import Runtimes, Template
 
 from .conftest import Heard, Server, ServerOf
@@ -26,7 +27,7 @@ from .making import template as template_at
 pytestmark = pytest.mark.engine
 
 LOCAL = LocalBuildSource(platform="linux/amd64")
-REGISTRY = RegistrySource(prefix="registry.example.org/team", platform=None)
+NOBODYS = RegistrySource(prefix=RegistryPrefix.parse("127.0.0.1:1/team"), platform=None)
 
 
 def survey_of(server: Server, *templates: Template, source: ImageSource = LOCAL) -> Survey:
@@ -39,6 +40,7 @@ def survey_of(server: Server, *templates: Template, source: ImageSource = LOCAL)
         ledger=server.ledger,
         wanted=server.wanted,
         known_failure=server.builds.known_failure,
+        registry=server.registry,
     )
 
 
@@ -220,15 +222,15 @@ async def test_in_registry_mode_with_the_engine_away_that_is_the_reason(
     server_of: ServerOf, proxied: Engine, proxy: EngineProxy, template: Template
 ) -> None:
     await proxy.down()
-    info = await the_runtime(survey_of(server_of(engine=proxied), template, source=REGISTRY))
+    info = await the_runtime(survey_of(server_of(engine=proxied), template, source=NOBODYS))
 
     assert (info.image, info.reason and info.reason.code) == (None, "engine_unavailable")
 
 
 async def test_in_registry_mode_no_git_host_is_asked(server: Server, template: Template, git_host: GitServer) -> None:
-    info = await the_runtime(survey_of(server, template, source=REGISTRY))
+    info = await the_runtime(survey_of(server, template, source=NOBODYS))
 
-    assert (info, git_host.requests) == (RuntimeInfo(name=template.runtime, source="registry", template=None), [])
+    assert (info.source, info.template, git_host.requests) == ("registry", None, [])
 
 
 # Images

@@ -60,6 +60,10 @@ class Registry:
         else:
             data.write_bytes(content)
 
+    def forget(self, repository: str) -> None:
+        """Have no image of that name any more."""
+        shutil.rmtree(self.storage / "docker/registry/v2/repositories" / repository)
+
     async def _put_blob(self, repository: str, blob: bytes) -> None:
         async with self.session.post(f"/v2/{repository}/blobs/uploads/") as begun:
             assert begun.status == 202, await begun.text()

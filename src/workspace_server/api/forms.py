@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, assert_never
 
 from workspace_server.images import BuildRecord
 from workspace_server.images.lookup import Hit, Miss
 from workspace_server.images.prune import Item, Pruned
-from workspace_server.images.survey import Explanation, LocalImage, RuntimeInfo
+from workspace_server.images.survey import Explanation, LocalImage, RegistryImage, RuntimeInfo
 from workspace_server.model import names
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 from workspace_server.model.container import ImageInfo
@@ -141,13 +141,19 @@ def runtime(info: RuntimeInfo) -> Mapping[str, Any]:
     }
 
 
-def _runtime_image(found: LocalImage, *, stale: bool) -> Mapping[str, Any]:
+def _runtime_image(found: LocalImage | RegistryImage, *, stale: bool) -> Mapping[str, Any]:
+    match found:
+        case LocalImage():
+            origin = {"commit": found.label(names.COMMIT) or None, "digest": None, "built_at": found.made.made_at}
+        case RegistryImage():
+            origin = {"commit": None, "digest": found.digest, "built_at": found.image.created_at}
+        case _:
+            assert_never(found)
     return {
         "id": found.image.id,
         "tag": found.tag,
-        "commit": found.label(names.COMMIT) or None,
+        **origin,
         "platform": found.image.platform,
-        "built_at": found.made.made_at,
         "size": found.image.size,
         "stale": stale,
         "in_use_by": len(found.in_use_by),

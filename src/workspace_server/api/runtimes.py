@@ -16,7 +16,8 @@ router = APIRouter(tags=["images"])
 async def runtimes(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
     """Every runtime: where its images come from, whether one can be provisioned now, and if not, why.
 
-    The engine and, in local-build mode, the templates' hosts are asked at this moment, all side by side, for half a
-    minute at most. A runtime whose newest commit failed to build a while ago has that failure as its reason.
+    The engine and the templates' hosts, or the registry, are asked at this moment, all side by side, for half a minute
+    at most. `head` is what they have now: a commit, or a digest. A runtime whose newest commit failed to build a while
+    ago has that failure as its reason.
     """
     return JsonAnswer([forms.runtime(info) for info in await services(request).survey.runtimes()])

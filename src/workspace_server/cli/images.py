@@ -79,12 +79,12 @@ def builds(
         print_json(found)
         return
     print_table(
-        ["build", "runtime", "commit", "state", "took", "started", "reason"],
+        ["build", "runtime", "from", "state", "took", "started", "reason"],
         [
             [
                 build["id"],
                 build["runtime"],
-                build["commit"][:12],
+                _made_from(build),
                 build["state"],
                 duration(build["seconds"]),
                 ago(build["started_at"]),
@@ -93,6 +93,11 @@ def builds(
             for build in found
         ],
     )
+
+
+def _made_from(build: Any) -> str:
+    """What a build was made from, short: a commit, or of a pull the digest in the registry once it is known."""
+    return str(build["commit"] or build["digest"] or "").removeprefix("sha256:")[:12]
 
 
 @app.command(epilog="Example: workspace-server images build hermes --force --pull")

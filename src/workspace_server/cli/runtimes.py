@@ -19,13 +19,20 @@ def print_runtimes(*, as_json: bool) -> None:
             [
                 runtime["name"],
                 runtime["image_source"],
-                runtime["image"]["commit"][:12] if runtime["image"] else "",
+                _version(runtime["image"]),
                 built(runtime["image"]) if runtime["image"] else "",
                 "yes" if runtime["provisionable"] else f"no: {runtime['reason']['error']}",
             ]
             for runtime in runtimes
         ],
     )
+
+
+def _version(image: Any) -> str:
+    """What an image is called where it comes from: a commit, or a digest in its registry; short."""
+    if not image:
+        return ""
+    return str(image["commit"] or image["digest"] or image["id"]).removeprefix("sha256:")[:12]
 
 
 async def _ask() -> Any:

@@ -82,6 +82,14 @@ class Pulls:
             return None
         return PulledImage(image=image, digest=_digest(image, identity))
 
+    async def published(self, identity: PullIdentity) -> str:
+        """The digest of what the registry has now. Raises SourceError as ``pull`` does, also for another platform."""
+        credentials = await self._access.credentials(identity.host)
+        found = await self._engine.published(identity.reference, credentials)
+        if identity.platform and not any(same_platform(each, identity.platform) for each in found.platforms):
+            raise wrong_platform(identity.reference, identity.platform, f"it is for {', '.join(found.platforms)}")
+        return found.digest
+
     async def pull(
         self, identity: PullIdentity, reason: str, on_record: Callable[[str], Awaitable[None]], *, anew: bool
     ) -> PulledImage:

@@ -1,13 +1,31 @@
 """Registry images: pulled when they are missing or whenever they are asked for, run by id, never built."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
+from workspace_server.concurrency import Deadline
+from workspace_server.errors import WorkspaceServerError
 from workspace_server.images.pull import PulledImage, Pulls
 from workspace_server.images.source import PullPolicy, RegistrySource
 
 log = structlog.get_logger(__name__)
+
+_ASK_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A runtime's image on the engine, the digest of what the registry has now, and why no workspace can have one.
+
+    Either is None where there is none, the digest also where the registry did not say. Without a ``reason`` the next
+    workspace has its image.
+    """
+
+    present: PulledImage | None
+    published: str | None
+    reason: WorkspaceServerError | None
 
 
 class RegistryImages:
@@ -34,6 +52,17 @@ class RegistryImages:
         reason = "always checked" if always else "no image"
         about.info("registry: image wanted", reason=reason)
         return await self._pulls.pull(identity, reason, on_record, anew=always)
+
+    async def standing(self, source: RegistrySource, runtime: str) -> Standing:
+        """Ask the engine, and through it the registry, at this moment. Raises UnavailableError for the engine."""
+        identity = source.identity(runtime)
+        present = await self._pulls.present(identity)
+        try:
+            async with Deadline(_ASK_SECONDS).limit(f"asking the registry for {identity.reference}"):
+                return Standing(present=present, published=await self._pulls.published(identity), reason=None)
+        except WorkspaceServerError as error:
+            needed = present is None or source.pull is PullPolicy.ALWAYS
+            return Standing(present=present, published=None, reason=error if needed else None)
 
     async def cancel(self, record_id: str, who: str) -> None:
         """End a pull, as ``who`` wants it. Raises NotFoundError, and ConflictError when it has ended."""

@@ -14,6 +14,7 @@ from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger, MadeImage
 from workspace_server.images.lookup import Hit, Miss, look_up, same_platform
 from workspace_server.images.records import BuildBook
+from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.images.words import nothing_offline
@@ -47,17 +48,28 @@ class LocalImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryImage:
+    """An image of a registry on the engine, and the workspaces that use it."""
+
+    image: ImageInfo
+    tag: str
+    digest: str | None
+    in_use_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo:
     """A runtime: where its images come from, whether one can be had now, and if not, why.
 
-    ``stale``: its repository was not asked, so there may be a newer commit than the image's.
+    ``head`` is what the source has now: a commit of the template, or a digest in the registry. ``stale``: there is a
+    newer one than the image's, or may be, because nobody could ask.
     """
 
     name: str
     source: str
     template: str | None
     head: str | None = None
-    image: LocalImage | None = None
+    image: LocalImage | RegistryImage | None = None
     stale: bool = False
     reason: WorkspaceServerError | None = None
 
@@ -97,6 +109,7 @@ class Survey:
         ledger: ImageLedger,
         wanted: WantedBuilds,
         known_failure: Callable[[str], WorkspaceServerError | None],
+        registry: RegistryImages,
     ) -> None:
         self._source = source
         self._runtimes = runtimes
@@ -106,16 +119,11 @@ class Survey:
         self._ledger = ledger
         self._wanted = wanted
         self._known_failure = known_failure
+        self._registry = registry
 
     async def images(self) -> list[LocalImage]:
         """The images that builds of this cache made, newest first. Raises UnavailableError."""
-        images, containers = await asyncio.gather(
-            self._engine.images({names.MANAGED: "true"}), self._engine.containers({names.MANAGED: "true"})
-        )
-        users: dict[str, set[str]] = {}
-        for container in containers:
-            workspace = container.labels.get(names.WORKSPACE_ID, container.name)
-            users.setdefault(container.image_id, set()).add(workspace)
+        images, users = await asyncio.gather(self._engine.images({names.MANAGED: "true"}), self._users())
         found = [
             LocalImage(image=image, made=made, in_use_by=tuple(sorted(users.get(image.id, ()))))
             for image in images
@@ -124,7 +132,7 @@ class Survey:
         return sorted(found, key=lambda image: image.made.made_at, reverse=True)
 
     async def runtimes(self) -> list[RuntimeInfo]:
-        """Every runtime. The engine and the templates' hosts are asked now, side by side, for half a minute at most.
+        """Every runtime. The engine and the templates' hosts or the registry are asked now, for half a minute at most.
 
         Whoever does not answer is a reason why a runtime cannot be provisioned, never a failure of the whole.
         """
@@ -137,12 +145,10 @@ class Survey:
                 )
                 return [self._local(each, head, on_engine) for each, head in zip(templates, heads, strict=True)]
             case RegistrySource():
-                answer = await _or_error(self._engine.info())
-                reason = answer if isinstance(answer, WorkspaceServerError) else None
-                return [
-                    RuntimeInfo(name=name, source=self._source.name, template=None, reason=reason)
-                    for name in self._runtimes.names
-                ]
+                source, users = self._source, await _or_error(self._users())
+                if isinstance(users, WorkspaceServerError):
+                    return [_nothing(name, source, users) for name in self._runtimes.names]
+                return list(await asyncio.gather(*(self._pulled(name, source, users) for name in self._runtimes.names)))
             case _:
                 assert_never(self._source)
 
@@ -212,6 +218,36 @@ class Survey:
         )
         return None if is_here else self._known_failure(identity.build_id)
 
+    async def _pulled(self, name: str, source: RegistrySource, users: Mapping[str, set[str]]) -> RuntimeInfo:
+        standing = await _or_error(self._registry.standing(source, name))
+        if isinstance(standing, WorkspaceServerError):
+            return _nothing(name, source, standing)
+        image = None
+        if (present := standing.present) is not None:
+            image = RegistryImage(
+                image=present.image,
+                tag=source.prefix.image(name),
+                digest=present.digest,
+                in_use_by=tuple(sorted(users.get(present.image.id, ()))),
+            )
+        return RuntimeInfo(
+            name=name,
+            source=source.name,
+            template=None,
+            head=standing.published,
+            image=image,
+            stale=image is not None and image.digest != standing.published,
+            reason=standing.reason,
+        )
+
+    async def _users(self) -> Mapping[str, set[str]]:
+        """The workspaces that use an image, by the image's id."""
+        users: dict[str, set[str]] = {}
+        for container in await self._engine.containers({names.MANAGED: "true"}):
+            workspace = container.labels.get(names.WORKSPACE_ID, container.name)
+            users.setdefault(container.image_id, set()).add(workspace)
+        return users
+
     def _estimate(self, runtime: str) -> float | None:
         """How long the runtime's last build took."""
         last = (record for record in self._book.newest(runtime=runtime) if record.state is BuildState.SUCCEEDED)
@@ -223,6 +259,10 @@ async def _or_error(asked: Coroutine[object, object, T]) -> T | WorkspaceServerE
         return await asked
     except WorkspaceServerError as error:
         return error
+
+
+def _nothing(name: str, source: RegistrySource, reason: WorkspaceServerError) -> RuntimeInfo:
+    return RuntimeInfo(name=name, source=source.name, template=None, reason=reason)
 
 
 def _newest(template: Template, platform: str, images: list[LocalImage]) -> LocalImage | None:
