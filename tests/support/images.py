@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import secrets
+import struct
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ def packed_image(
     layers: int = 1,
     layer_bytes: int = 16,
     base: PackedImage | None = None,
+    command: Sequence[str] = (),
 ) -> PackedImage:
     """Make an image with these labels that no engine has a layer of yet, but those of its ``base``."""
     packed = [] if base is None else [base.blobs[layer] for layer in base.layers]
@@ -60,7 +62,7 @@ def packed_image(
             "os": os_name,
             "architecture": architecture,
             **({"variant": variant[0]} if variant else {}),
-            "config": {"Labels": dict(labels)},
+            "config": {"Labels": dict(labels), "Cmd": list(command)},
             "rootfs": {"type": "layers", "diff_ids": [digest(diff) for diff in diffs]},
         }
     ).encode()
@@ -78,6 +80,14 @@ def packed_image(
     )
 
 
+def waiting_image(labels: Mapping[str, str], platform: str) -> PackedImage:
+    """Make an image whose one program, of some hundred bytes, waits for ever."""
+    program = _waiting_program(platform.split("/")[1])
+    packed = gzip.compress(_layer("wait", program), mtime=0)
+    base = PackedImage(platform=platform, blobs={digest(packed): packed}, layers=[digest(packed)], manifest=b"")
+    return packed_image(labels, platform=platform, base=base, command=["/wait"])
+
+
 def index_of(images: Sequence[PackedImage]) -> bytes:
     """Return the manifest list of one image for several platforms."""
     manifests = []
@@ -89,10 +99,22 @@ def index_of(images: Sequence[PackedImage]) -> bytes:
     return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).encode()
 
 
+def _waiting_program(architecture: str) -> bytes:
+    """An ELF file for Linux that asks the kernel to wait, again and again."""
+    machine, code = {
+        "amd64": (62, bytes.fromhex("b822000000 0f05 ebf7")),  # pause()
+        "arm64": (183, struct.pack("<8I", *(0xD2800000 + n for n in range(5)), 0xD2800928, 0xD4000001, 0x17FFFFF9)),
+    }[architecture]  # ppoll(0, 0, 0, 0, 0)
+    size = 64 + 56 + len(code)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, machine, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, size, size, 0x1000) + code
+
+
 def _layer(name: str, content: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         entry = tarfile.TarInfo(name)
+        entry.mode = 0o755
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
     return out.getvalue()
