@@ -115,13 +115,15 @@ def test_an_image_without_labels_and_tags_has_none() -> None:
         ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)),
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, 0, UTC)),
         ("2026-01-02T03:04:05.5+02:00", datetime(2026, 1, 2, 1, 4, 5, 500000, UTC)),
-        (None, datetime.min.replace(tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
     ],
 )
-def test_an_image_is_as_old_as_the_engine_says(created: str | None, moment: datetime) -> None:
+def test_an_image_is_as_old_as_the_engine_says(created: str | None, moment: datetime | None) -> None:
     data = {"Id": "sha256:i", "Os": "linux", "Architecture": "amd64", "Size": 5}
 
-    assert image_info(data | ({"Created": created} if created else {})).created_at == moment
+    assert image_info(data | ({} if created is None else {"Created": created})).created_at == moment
 
 
 @pytest.mark.parametrize(

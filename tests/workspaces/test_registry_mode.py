@@ -96,7 +96,8 @@ async def test_it_tells_which_pull_it_waits_for(here: World, image: PackedImage,
     await eventually(front.gate.arrived.is_set, "layers are asked for")
     row, (record,) = await here.row(workspace), here.book.newest()
     front.gate.release()
-    await eventually(lambda: here.book.newest()[0].state.ended, "the pull ended")
+    await here.call_of_agent(workspace)
+    await here.settle()
 
     assert row.image is not None
     assert (row.image.source, row.image.build, row.image.id) == ("registry", record.id, None)

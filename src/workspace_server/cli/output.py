@@ -51,8 +51,9 @@ def size(count: int) -> str:
 
 
 def built(image: Mapping[str, Any]) -> str:
-    """How long ago an image was built, and whether there may be a newer commit."""
-    return f"{ago(image['built_at'])}{', stale' if image['stale'] else ''}"
+    """How long ago an image was built, as far as it says so, and whether there may be a newer one."""
+    when = ago(image["built_at"]) if image["built_at"] else "unknown"
+    return f"{when}{', stale' if image['stale'] else ''}"
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ _ARCHITECTURES = {
     "i686": "386",
 }
 
-_UNKNOWN = "0001-01-01T00:00:00Z"  # what older engines say of an image that does not know when it was made
+_UNKNOWN = ("", "0001-01-01T00:00:00Z")  # what engines say of an image that does not know when it was made
 
 
 def engine_info(data: Mapping[str, Any]) -> EngineInfo:
@@ -40,7 +40,7 @@ def image_info(data: Mapping[str, Any]) -> ImageInfo:
         labels=(data.get("Config") or {}).get("Labels") or {},
         platform="/".join(part for part in (data["Os"], data["Architecture"], data.get("Variant")) if part),
         size=data["Size"],
-        created_at=datetime.fromisoformat(data.get("Created") or _UNKNOWN),
+        created_at=None if data.get("Created") in (None, *_UNKNOWN) else datetime.fromisoformat(data["Created"]),
     )
 
 

@@ -89,7 +89,7 @@ class ImageInfo:
     labels: Mapping[str, str]
     platform: str
     size: int
-    created_at: datetime
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
