@@ -181,6 +181,21 @@ async def test_what_is_not_published_is_a_refusal(engine: Engine, hub: Registry)
 # Failures
 
 
+@pytest.mark.slow
+async def test_a_layer_whose_connection_is_cut_is_taken_up_again_which_is_told(
+    engine: Engine, hub: Registry, labels: Mapping[str, str]
+) -> None:
+    image = packed_image(labels, layer_bytes=1_000_000)
+    await hub.push(NAME, image)
+    told: list[str] = []
+    async with registry_front(hub, open_to_all=True) as front:
+        front.cuts = 1
+        reference = f"{front.host}/{NAME}:latest"
+        digest = await engine.pull(reference, None, nothing_for(front.host), lambda each: told.append(each.status))
+
+    assert (digest, "Retrying in 5 seconds" in told) == (image.digest, True)
+
+
 async def test_an_image_that_the_registry_has_not_is_missing(engine: Engine, hub: Registry) -> None:
     assert (await refusal(engine, hub.host)).code == "image_not_found"
 

@@ -1,13 +1,16 @@
 """Pulls from a real registry: once for everybody who waits, with a record and its log, and with clocks of their own."""
 
 import asyncio
+import json
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from support.engine_proxy import EngineProxy
 from support.gate import Gate
-from support.registry import PASSWORD, USER, Registry
+from support.registry import PASSWORD, USER, Registry, registry
 from support.registry_front import Refusal, RegistryFront, registry_front
 from support.server import eventually
 from workspace_server.concurrency import TaskScope
@@ -82,6 +85,28 @@ async def test_what_was_pulled_is_known_by_id_and_digest(server: Server, guarded
     pulled = await pull(server.pulls, guarded)
 
     assert (pulled.image.id, pulled.digest, pulled.record) == (image.id, image.digest, only(server).id)
+
+
+async def test_a_credential_helper_opens_a_registry_with_passwords(
+    server_of: ServerOf, runtime: str, tmp_path: Path
+) -> None:
+    async with registry(tmp_path / "private", private=True) as private:
+        shelf = Shelf(hub=private, runtime=runtime, host=private.host)
+        image = await shelf.put()
+        configured(tmp_path, {"credHelpers": {private.host: "ecr-login"}}, "ecr-login")
+        pulled = await pull(server_of(PATH=f"{tmp_path}/bin:{os.environ['PATH']}").pulls, shelf)
+
+    assert pulled.image.id == image.id
+
+
+def configured(home: Path, configuration: object, helper: str) -> None:
+    """Give a user a docker configuration, and a helper that has the registry's password."""
+    (home / "bin").mkdir()
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps(configuration))
+    program = home / "bin" / f"docker-credential-{helper}"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps({'Username': USER, 'Secret': PASSWORD})}'\n")
+    program.chmod(0o700)
 
 
 async def test_everybody_who_wants_an_image_waits_for_one_pull(

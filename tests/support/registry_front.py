@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from .gate import Gate
 from .registry import Registry
 
+_SMALL = 10_000  # bytes: no layer worth cutting
 _HOP_BY_HOP = ("connection", "content-encoding", "date", "server", "transfer-encoding")
 
 
@@ -40,8 +41,8 @@ class Refusal:
 class RegistryFront:
     """A registry that asks for bearer tokens. Everybody gets one who is in ``accounts``, or anybody if it is ``open``.
 
-    ``blob_host`` is where layers really lie: whoever asks for one is sent there. ``refusal`` and ``cut_after`` (bytes
-    of a layer, then the connection ends) are faults; ``gate`` holds layers until it is released.
+    ``blob_host`` is where layers really lie: whoever asks for one is sent there. ``refusal`` and ``cuts`` (so many
+    answers with a layer end in the middle) are faults; ``gate`` holds layers until it is released.
     """
 
     backend: Registry
@@ -50,7 +51,7 @@ class RegistryFront:
     host: str = ""
     blob_host: str = ""
     refusal: Refusal | None = None
-    cut_after: int | None = None
+    cuts: int = 0
     gate: Gate | None = None
     seen: list[Seen] = field(default_factory=list)
     blobs_seen: list[Seen] = field(default_factory=list)
@@ -78,15 +79,18 @@ class RegistryFront:
         self.blobs_seen.append(self._seen(request))
         if self.gate is not None:
             await self.gate.wait()
-        async with self.backend.session.get(request.path) as found:
+        headers = {name: value for name, value in request.headers.items() if name == "Range"}
+        async with self.backend.session.get(request.path, headers=headers) as found:
             content = await found.read()
-        response = web.StreamResponse(status=found.status)
+        ranges = {name: value for name, value in found.headers.items() if name == "Content-Range"}
+        response = web.StreamResponse(status=found.status, headers=ranges)
         response.content_length = len(content)
         await response.prepare(request)
-        if self.cut_after is None or not content or len(content) <= self.cut_after:
+        if not self.cuts or len(content) < _SMALL:
             await response.write(content)
             return response
-        await response.write(content[: self.cut_after])
+        self.cuts -= 1
+        await response.write(content[: len(content) // 2])
         assert request.transport is not None
         request.transport.close()
         return response
