@@ -11,7 +11,7 @@ from workspace_server.cli.display import Display, build_display, workspace_displ
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
 from workspace_server.model.workspace import Failure, Phase
 
-from .views import MOMENT, STEP, build, view
+from .views import MOMENT, STEP, build, pull, view
 
 IMAGE, ENVIRONMENT, VOLUMES, CONTAINER, START, ONLINE = Phase
 ALL = tuple((phase, "done") for phase in Phase)
@@ -79,6 +79,38 @@ def drawn_workspace(view: Any, width: int = 80) -> list[str]:
 
 def with_build(*phases: tuple[Phase, str], built: Any) -> Any:
     return view(*phases) | {"build": built}
+
+
+# A pull
+
+THERE = BuildStep(n=1, of=3, name="layer 0123456789ab", seconds=2.5, done_bytes=7, total_bytes=7)
+KNOWN = BuildStep(n=3, of=3, name="layer ba9876543210", cached=True, seconds=0.0)
+
+
+def coming(**fields: Any) -> BuildStep:
+    return running(name="layer 456789abcdef", done_bytes=1_500_000, total_bytes=30_000_000, **fields)
+
+
+def test_a_log_has_a_line_for_every_layer_that_is_there() -> None:
+    assert said_of_build(pull(THERE, coming(), KNOWN)) == [
+        "  pulling registry.example.org/x:latest",
+        "  step 1 of 3: layer 0123456789ab (2.5 s)",
+        "  step 3 of 3: layer ba9876543210 (cached)",
+    ]
+
+
+def test_a_terminal_shows_how_much_of_a_layer_is_there() -> None:
+    head, phases, bar, layer = drawn_build(pull(THERE, coming(), KNOWN))
+
+    assert head.split()[1:] == ["registry.example.org/x:latest", "41.2", "s"]
+    assert (phases.split()[1:], bar.split()[-3:]) == (["pull", "·", "verify"], ["2", "of", "3"])
+    assert layer == "     layer 456789abcdef  2 MB of 30 MB"
+
+
+def test_a_terminal_shows_that_a_pull_failed() -> None:
+    failed = pull(THERE, state=BuildState.FAILED, phase=BuildPhase.DONE, finished_at=MOMENT)
+
+    assert drawn_build(failed)[1].split() == ["✗", "pull", "·", "verify"]
 
 
 # A build, for a log

@@ -19,18 +19,23 @@ def record(*steps: BuildStep, **fields: Any) -> BuildRecord:
     return BuildRecord(
         id="01J",
         runtime="hermes",
-        commit="0" * 40,
         build_id="cd" * 32,
         platform="linux/amd64",
         reason="no image",
         started_at=MOMENT,
-        **{"state": BuildState.RUNNING, "phase": BuildPhase.BUILD, "steps": steps, **fields},
+        **{"commit": "0" * 40, "state": BuildState.RUNNING, "phase": BuildPhase.BUILD, "steps": steps, **fields},
     )
 
 
 def build(*steps: BuildStep, **fields: Any) -> Any:
     """A build, as ``GET /images/builds/{id}`` answers; it took 41.25 s so far."""
     return json.loads(JsonAnswer(forms.build(record(*steps, **fields))).body) | {"seconds": 41.25}
+
+
+def pull(*layers: BuildStep, **fields: Any) -> Any:
+    """A pull, in the same form."""
+    of = {"phase": BuildPhase.PULL, "commit": None, "image": "registry.example.org/x:latest"}
+    return build(*layers, **{**of, **fields})
 
 
 def view(

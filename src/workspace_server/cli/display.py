@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from workspace_server.cli.output import built, duration, one_line
+from workspace_server.cli.output import built, duration, one_line, size
 
 _NAMES = {
     "image": "image",
@@ -24,6 +24,7 @@ _NAMES = {
     "online": "agent's first call",
 }
 _BUILD_PHASES = ("fetch", "build", "verify")
+_PULL_PHASES = ("pull", "verify")
 _WAITS = {
     "lock": "waiting: another server builds the same image",
     "place": "waiting for a place: as many builds run as may run at once",
@@ -87,8 +88,8 @@ class _BuildPicture(_Picture):
     def _drawn(self, view: Any) -> RenderableType:
         state = _state(view)
         head = Table.grid(padding=(0, 1))
-        name = f"{one_line(view['runtime'])} at {view['commit'][:12]}"
-        head.add_row("", self._mark(state), Text(name, overflow="ellipsis", no_wrap=True), duration(view["seconds"]))
+        name = Text(_name(view), overflow="ellipsis", no_wrap=True)
+        head.add_row("", self._mark(state), name, duration(view["seconds"]))
         return head if state == "done" else Group(head, _Build(view, self._spinner))
 
 
@@ -198,7 +199,9 @@ def _build_news(build: Any) -> Iterator[tuple[Hashable, str]]:
     if build["waits_for"]:
         yield build["waits_for"], _WAITS[build["waits_for"]]
     if build["builder"]:
-        yield "begin", f"building {one_line(build['runtime'])} at {build['commit'][:12]} with {build['builder']}"
+        yield "begin", f"building {_name(build)} with {build['builder']}"
+    elif build["image"]:
+        yield "begin", f"pulling {_name(build)}"
     for step in build["steps"]:
         if step["running"] or step["seconds"] is None:
             continue  # not yet; or ended because another failed
@@ -222,14 +225,19 @@ def _state(build: Any) -> str:
     return states.get(build["state"], "done")
 
 
+def _name(build: Any) -> str:
+    """What is built, or pulled."""
+    return one_line(build["image"] or f"{build['runtime']} at {build['commit'][:12]}")
+
+
 def _build_phases(build: Any) -> Iterator[tuple[str, str]]:
-    """The phases of a build with their states. One that failed was at its steps when it had any."""
-    state = _state(build)
+    """The phases of a build or pull with their states. One that failed was at its steps when it had any."""
+    state, phases = _state(build), _PULL_PHASES if build["image"] else _BUILD_PHASES
     at = build["phase"]
     if at == "done":
-        at = "build" if build["steps"] else "fetch"
-    reached = _BUILD_PHASES.index(at) if at in _BUILD_PHASES else -1
-    for number, name in enumerate(_BUILD_PHASES):
+        at = phases[-2] if build["steps"] else phases[0]
+    reached = phases.index(at) if at in phases else -1
+    for number, name in enumerate(phases):
         if state == "done" or number < reached:
             yield name, "done"
         else:
@@ -237,7 +245,9 @@ def _build_phases(build: Any) -> Iterator[tuple[str, str]]:
 
 
 def _how_long(step: Any) -> str:
-    """How long a step took, or takes; nothing of one that was ended because another failed."""
+    """How long a step took, or takes, or how much of a layer is there; nothing of one that another's failure ended."""
+    if step["running"] and step["total_bytes"]:
+        return f"{size(step['done_bytes'] or 0)} of {size(step['total_bytes'])}"
     return "cached" if step["cached"] else "" if step["seconds"] is None else duration(step["seconds"])
 
 
