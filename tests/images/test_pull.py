@@ -336,7 +336,8 @@ async def test_a_pull_that_takes_too_long_is_given_up(
     server = server_of(seconds=1, **PAIR)
     await guarded.put()
     held(front)
-    error = await failure(server.pulls, guarded)
+    async with asyncio.timeout(20):
+        error = await failure(server.pulls, guarded)
 
     assert (type(error), error.code) == (DeadlineError, "pull_timeout")
     assert ("was not pulled within 1 s" in error.message, "MOLECULE_IMAGE_PULL_MAX_SECONDS" in error.hint) == (

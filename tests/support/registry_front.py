@@ -57,9 +57,9 @@ class RegistryFront:
     blobs_seen: list[Seen] = field(default_factory=list)
     _tokens: dict[str, str] = field(default_factory=dict)
 
-    def pulls(self, kind: str = "manifests") -> int:
-        """Count the GET requests for manifests, or for blobs."""
-        return sum(seen.method == "GET" and f"/{kind}/" in seen.path for seen in self.seen)
+    def pulls(self) -> int:
+        """Count the times that somebody asked which image a tag names, as each pull begins."""
+        return sum(seen.method == "HEAD" and "/manifests/" in seen.path for seen in self.seen)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """What the registry itself answers."""
