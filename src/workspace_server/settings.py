@@ -15,16 +15,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from workspace_server.errors import SettingsError
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 from workspace_server.model.secret import parse_encryption_key
+from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
     EncryptionKey,
     Environment,
@@ -37,9 +34,6 @@ from workspace_server.setting_values import (
     RuntimeNames,
     Secret,
 )
-
-# Where a refused URL may hold a secret: before its host, and in its query.
-_SECRET_PARTS = re.compile(r"(?<=://).*(?=@)|^(?!\w+://)[^@]*:[^@]*(?=@)|(?<=\?).+", re.DOTALL)
 
 _PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
 
@@ -379,7 +373,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise refusal(error, list(Settings.model_fields.values())) from None
 
 
 def current_environment() -> dict[str, str]:
@@ -396,53 +390,6 @@ def _user_directory(environ: Mapping[str, str], variable: str, below_home: str) 
     if configured.startswith("/"):
         return Path(configured)
     return Path(environ.get("HOME") or Path.home()) / below_home
-
-
-def _refusal(error: ValidationError) -> SettingsError:
-    sentences, examples = [], []
-    for problem in error.errors():
-        variable, field = _variable(problem["loc"])
-        reason = _reason(problem)
-        if field is None:
-            sentences.append(reason)
-            continue
-        secret = field.annotation == SecretStr | None
-        shown = "***" if secret else repr(_SECRET_PARTS.sub("***", str(problem["input"])))
-        sentences.append(f"{variable}={shown} {reason}")
-        examples.append(f"for example {variable}={(field.examples or [''])[0]}")
-    return SettingsError("; ".join(sentences), hint="; ".join(examples))
-
-
-def _variable(location: tuple[int | str, ...]) -> tuple[str, FieldInfo | None]:
-    if not location:
-        return "", None
-    name = str(location[0])
-    field = next((field for field in Settings.model_fields.values() if field.alias == name), None)
-    if name.endswith("*") and len(location) > 1:
-        name = name.removesuffix("*") + str(location[1]).upper().replace("-", "_")
-    return name, field
-
-
-_REASONS = {
-    "int_parsing": "is not a whole number",
-    "bool_parsing": "is neither 1 nor 0",
-    "string_pattern_mismatch": "has the wrong form",
-}
-
-
-def _reason(problem: ErrorDetails) -> str:
-    """What is wrong, to follow the variable and its value."""
-    kind, context = problem["type"], problem.get("ctx", {})
-    match kind:
-        case "value_error":
-            return str(context["error"])
-        case "greater_than_equal" | "less_than_equal":
-            bound = f"least {context['ge']}" if "ge" in context else f"most {context['le']}"
-            return f"must be at {bound}"
-        case "literal_error" | "enum":
-            return f"must be {context['expected']}"
-        case _:
-            return _REASONS.get(kind, f"is wrong: {problem['msg']}")
 
 
 def runs_in_container() -> bool:

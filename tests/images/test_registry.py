@@ -11,6 +11,7 @@ from workspace_server.errors import InvalidRequestError, SourceError
 from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.images.source import PullPolicy
 from workspace_server.model import names
+from workspace_server.model.workspace import ImageOnRow
 
 from .conftest import Heard, Server, ServerOf
 from .making import load_image, template
@@ -98,6 +99,56 @@ async def test_when_always_is_asked_for_an_old_image_is_not_run_in_place_of_a_ne
     with pytest.raises(SourceError) as caught:
         await server.service(template(), source=shelf.source(pull=ALWAYS)).ensure("hermes", Heard())
     assert caught.value.code == "image_not_found"
+
+
+@pytest.mark.parametrize("policy", PullPolicy)
+async def test_a_start_by_itself_asks_no_registry_and_runs_what_ran_before(
+    server: Server, proxy: EngineProxy, shelf: Shelf, policy: PullPolicy
+) -> None:
+    image = await shelf.put()
+    service = server.service(template(), source=shelf.source("linux/amd64", policy))
+    before = await service.ensure("hermes", Heard())
+    await shelf.put()  # a newer one
+    known = ImageOnRow(
+        source="registry", id=before.id, digest=before.digest, build=before.build, platform="linux/amd64"
+    )
+
+    assert await service.ensure_again("hermes", known, Heard()) == before
+    assert (before.digest, pulls(proxy)) == (image.digest, 1)
+
+
+async def test_an_image_that_ran_before_and_is_gone_is_pulled_again_and_no_newer_one(
+    api: Api, service: ImageService, shelf: Shelf
+) -> None:
+    image = await shelf.put()
+    before = await service.ensure("hermes", Heard())
+    await shelf.put()  # a newer one
+    await api.call("DELETE", f"/images/{image.id}", force="true")
+    known = ImageOnRow(source="registry", id=before.id, digest=before.digest)
+    ensured = await service.ensure_again("hermes", known, Heard())
+
+    assert (ensured.id, ensured.digest, ensured.build != before.build) == (image.id, image.digest, True)
+
+
+async def test_an_image_that_ran_before_and_is_nowhere_any_more_is_not_replaced_by_another(
+    service: ImageService, shelf: Shelf
+) -> None:
+    await shelf.put()
+    known = ImageOnRow(source="registry", id="sha256:" + "0" * 64, digest="sha256:" + "1" * 64)
+
+    with pytest.raises(SourceError, match=f"has no image .*@sha256:{'1' * 64}") as caught:
+        await service.ensure_again("hermes", known, Heard())
+    assert (caught.value.code, "a restart of the workspace runs the newest" in caught.value.hint) == (
+        "image_not_found",
+        True,
+    )
+
+
+async def test_what_no_registry_had_is_looked_for_as_if_it_were_new(service: ImageService, shelf: Shelf) -> None:
+    image = await shelf.put()
+    known = ImageOnRow(source="local-build", id="sha256:" + "0" * 64, commit="0" * 40)
+
+    assert (await service.ensure_again("hermes", known, Heard())).id == image.id
 
 
 async def test_an_image_of_another_platform_is_pulled_anew(

@@ -12,6 +12,7 @@ from workspace_server.engine.encode import container_config
 from workspace_server.images import EnsuredImage
 from workspace_server.settings import load_settings
 from workspace_server.workspaces.container import container_spec
+from workspace_server.workspaces.environment import environment
 
 from .making import INSTANCE, NETWORK, workspace
 
@@ -26,7 +27,9 @@ def asked(runtime: str, tier: int) -> Flat:
     """What the engine is asked for."""
     settings = load_settings({"HOME": "/home/somebody", "MOLECULE_IMAGE_REGISTRY": "registry.example.org/team"})
     of = workspace(runtime=runtime, tier=tier, role="critic")
-    return flat(container_config(container_spec(of, PULLED, NETWORK.gateway, INSTANCE, settings)))
+    told = environment(of, settings.agents_url, {})
+    spec = container_spec(of, PULLED, told, host_gateway=NETWORK.gateway, instance=INSTANCE, settings=settings)
+    return flat(container_config(spec))
 
 
 def contract(file: Path) -> Flat:

@@ -97,10 +97,11 @@ def _other_platform(refusal: _Refusal) -> SourceError:
 
 
 def _missing(refusal: _Refusal) -> SourceError:
+    newest = "; a restart of the workspace runs the newest one" if "@" in refusal.reference else ""
     return SourceError(
         f"the registry {refusal.registry} has no image {refusal.reference}: {refusal.asked}",
         code="image_not_found",
-        hint="push the image there, or correct MOLECULE_IMAGE_REGISTRY",
+        hint=f"push the image there, or correct MOLECULE_IMAGE_REGISTRY{newest}",
     )
 
 

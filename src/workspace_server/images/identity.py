@@ -81,7 +81,7 @@ class BuildIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullIdentity:
-    """A runtime's image in a registry, for a platform (None: whatever the engine prefers)."""
+    """A runtime's image in a registry, by tag or digest, for a platform (None: whatever the engine prefers)."""
 
     runtime: str
     reference: str
@@ -99,8 +99,9 @@ class PullIdentity:
 
     @property
     def repository(self) -> str:
-        """The reference without its tag."""
-        return self.reference.rsplit(":", 1)[0]
+        """The reference without its tag or digest."""
+        name, at, _ = self.reference.partition("@")
+        return name if at else self.reference.rsplit(":", 1)[0]
 
 
 def _sha256_of(parts: Mapping[str, str | int | None]) -> str:

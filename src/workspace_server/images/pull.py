@@ -243,6 +243,7 @@ def _fits(image: ImageInfo, identity: PullIdentity) -> bool:
 
 
 def _digest(image: ImageInfo, identity: PullIdentity) -> str | None:
-    """What the registry called the image when it was pulled; the last one when it had several names."""
+    """What the registry called the image: the digest that was asked for, else the last that the engine has of there."""
+    asked = identity.reference.partition("@")[2]
     ours = [each.partition("@")[2] for each in image.digests if each.startswith(f"{identity.repository}@")]
-    return ours[-1] if ours else None
+    return asked or (ours[-1] if ours else None)

@@ -53,6 +53,15 @@ class RegistryImages:
         about.info("registry: image wanted", reason=reason)
         return await self._pulls.pull(identity, reason, on_record, anew=always)
 
+    async def ensure_digest(
+        self, source: RegistrySource, runtime: str, digest: str, on_record: Callable[[str], Awaitable[None]]
+    ) -> PulledImage:
+        """The image of ``runtime`` that has this digest, and no newer one. Raises what a pull raises."""
+        identity = source.identity(runtime, digest)
+        return await self._pulls.present(identity) or await self._pulls.pull(
+            identity, "image was removed", on_record, anew=False
+        )
+
     async def standing(self, source: RegistrySource, runtime: str) -> Standing:
         """Ask the engine, and through it the registry, at this moment. Raises UnavailableError for the engine."""
         identity = source.identity(runtime)

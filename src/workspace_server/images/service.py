@@ -15,6 +15,7 @@ from workspace_server.images.build import BuildWish, LocalBuilds
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import Hit, Miss, look_up
+from workspace_server.images.pull import PulledImage
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.template import read_config
@@ -85,14 +86,7 @@ class ImageService:
             case LocalBuildSource():
                 return await self._built(self._runtimes.template(runtime), self.source, on_build)
             case RegistrySource():
-                pulled = await self._registry.ensure(self.source, runtime, on_build)
-                return EnsuredImage(
-                    id=pulled.image.id,
-                    source=self.source.name,
-                    platform=self.source.platform,
-                    digest=pulled.digest,
-                    build=pulled.record,
-                )
+                return _pulled(self.source, await self._registry.ensure(self.source, runtime, on_build))
             case _:
                 assert_never(self.source)
 
@@ -101,7 +95,7 @@ class ImageService:
     ) -> EnsuredImage:
         """The image that a workspace ran before, without a look-up: a crash at night needs no Git host.
 
-        One that is gone is built again from the same commit, or pulled again. Raises like ``ensure``.
+        One that is gone is built again from the same commit, or pulled again by its digest. Raises like ``ensure``.
         """
         runtime = self._runtimes.check(runtime)
         present = await self._engine.image(known.id) if known.id else None
@@ -113,6 +107,9 @@ class ImageService:
                 template = self._runtimes.template(runtime)
                 identity = BuildIdentity(template=template, commit=known.commit, platform=known.platform)
                 return await self._looked_up(WantedBuild(identity=identity, stale=known.stale), self.source, on_build)
+            case RegistrySource() if known.digest:
+                found = await self._registry.ensure_digest(self.source, runtime, known.digest, on_build)
+                return _pulled(self.source, found)
             case _:
                 return await self.ensure(runtime, on_build)
 
@@ -226,11 +223,18 @@ class ImageService:
         )
 
 
+def _pulled(source: RegistrySource, found: PulledImage) -> EnsuredImage:
+    return EnsuredImage(
+        id=found.image.id, source=source.name, platform=source.platform, digest=found.digest, build=found.record
+    )
+
+
 def _as_before(known: ImageOnRow, present: ImageInfo) -> EnsuredImage:
     return EnsuredImage(
         id=present.id,
         source=known.source,
         platform=known.platform,
+        digest=known.digest,
         commit=known.commit,
         build_id=known.build_id,
         build=known.build,

@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from workspace_server.images.identity import PullIdentity
@@ -28,9 +28,10 @@ class RegistrySource:
     pull: PullPolicy = PullPolicy.MISSING
     name: str = "registry"
 
-    def identity(self, runtime: str) -> PullIdentity:
-        """What is pulled for a runtime."""
-        return PullIdentity(runtime=runtime, reference=self.prefix.image(runtime), platform=self.platform)
+    def identity(self, runtime: str, digest: str | None = None) -> PullIdentity:
+        """What is pulled for a runtime: the newest image, or the one of a digest."""
+        newest = PullIdentity(runtime=runtime, reference=self.prefix.image(runtime), platform=self.platform)
+        return replace(newest, reference=f"{newest.repository}@{digest}") if digest else newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
