@@ -89,7 +89,7 @@ def test_a_registry_that_repeats_the_credentials_is_not_quoted_with_them(answer:
     ("answer", "words"),
     [
         ("toomanyrequests: retry-after: 37.5s, allowed: 44000/minute", "it may be asked again in 38 s"),
-        ("toomanyrequests: You have reached your pull rate limit", "it did not say for how long"),
+        ("toomanyrequests: You have reached your pull rate limit", "for how long is not known"),
     ],
 )
 def test_a_registry_that_is_asked_too_often_says_how_long_to_wait(answer: str, words: str) -> None:

@@ -369,6 +369,21 @@ async def test_a_pull_that_ended_well_and_left_nothing_is_an_error(
     assert (error.code, shelf.reference in error.message) == ("image_not_found", True)
 
 
+async def test_a_time_to_wait_that_the_engine_does_not_pass_on_is_asked_for(
+    server: Server, guarded: Shelf, front: RegistryFront
+) -> None:
+    await guarded.put()
+    front.refusal = Refusal(
+        status=429,
+        code="TOOMANYREQUESTS",
+        message="You have reached your pull rate limit.",
+        headers={"Retry-After": "37"},
+    )
+    error = await failure(server.pulls, guarded)
+
+    assert (error.code, "it may be asked again in 37 s" in error.message) == ("registry_rate_limited", True)
+
+
 async def test_a_registry_that_is_asked_too_often_is_not_asked_again(
     server: Server, guarded: Shelf, front: RegistryFront
 ) -> None:

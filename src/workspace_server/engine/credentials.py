@@ -54,10 +54,14 @@ class Credentials:
         text = json.dumps({**shown, "serveraddress": self.host}, separators=(",", ":"))
         return {"X-Registry-Auth": base64.urlsafe_b64encode(text.encode()).decode()}
 
+    @property
+    def basic(self) -> str:
+        """User and password as HTTP's Basic authentication has them; empty without a password."""
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode() if self.password else ""
+
     def masked(self, text: str) -> str:
         """``text`` without these credentials: a registry may repeat what it was shown."""
-        basic = base64.b64encode(f"{self.user}:{self.password}".encode()).decode() if self.password else ""
-        for secret in (basic, self.password, self.identity_token):
+        for secret in (self.basic, self.password, self.identity_token):
             text = text.replace(secret, MASK) if secret else text
         return text
 

@@ -41,6 +41,25 @@ class _Refusal:
         return f"{self.answer} (asked with {self.origin})"
 
 
+class RateLimitedError(SourceError):
+    """A registry is asked too often. ``seconds``: when it may be asked again, as far as its own words tell."""
+
+    def __init__(self, reference: str, asked: str, seconds: int | None) -> None:
+        wait = f"it may be asked again in {seconds} s" if seconds is not None else "for how long is not known"
+        super().__init__(
+            f"the registry {registry_of(reference)} limits how often it is asked, and did not give the image "
+            f"{reference}; {wait}: {asked}",
+            code="registry_rate_limited",
+            hint="wait and create the workspace again; many registries allow more to those who show credentials",
+        )
+        self.seconds = seconds
+        self._asked = reference, asked
+
+    def until(self, seconds: int) -> "RateLimitedError":
+        """The same, with the time to wait."""
+        return RateLimitedError(*self._asked, seconds)
+
+
 def registry_fault(reference: str, error: BaseException | None, credentials: Credentials) -> SourceError | None:
     """The error for ``reference``; None when ``error`` is not about the registry. It never shows the credentials."""
     if not isinstance(error, aiodocker.DockerError) or error.status == NO_CONNECTION or no_space(str(error.message)):
@@ -72,14 +91,7 @@ def _says(*words: str, statuses: tuple[int, ...] = ()) -> Callable[[_Refusal], b
 
 
 def _limited(refusal: _Refusal) -> SourceError:
-    seconds = retry_after(refusal.answer)
-    wait = f"it may be asked again in {seconds} s" if seconds is not None else "it did not say for how long"
-    return SourceError(
-        f"the registry {refusal.registry} limits how often it is asked, and did not give the image "
-        f"{refusal.reference}; {wait}: {refusal.asked}",
-        code="registry_rate_limited",
-        hint="wait and create the workspace again; many registries allow more to those who show credentials",
-    )
+    return RateLimitedError(refusal.reference, refusal.asked, retry_after(refusal.answer))
 
 
 def _denied(refusal: _Refusal) -> SourceError:

@@ -14,13 +14,14 @@ import structlog
 
 from workspace_server.concurrency import Deadline, FileLock, Silence, SingleFlight, TaskScope, first_of
 from workspace_server.engine import Credentials, Engine, PullProgress, RegistryAccess
-from workspace_server.engine.registry_faults import wrong_platform
+from workspace_server.engine.registry_faults import RateLimitedError, wrong_platform
 from workspace_server.errors import ConflictError, DeadlineError, SourceError, UnavailableError, WorkspaceServerError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.build import lock_path
 from workspace_server.images.identity import PullIdentity
 from workspace_server.images.layers import Layers
 from workspace_server.images.lookup import same_platform
+from workspace_server.images.rate_limit import seconds_to_wait
 from workspace_server.images.records import BuildBook
 from workspace_server.images.words import pull_cancelled, pull_stalled, pull_too_long
 from workspace_server.model.build import BuildPhase, BuildState, BuildWait
@@ -188,7 +189,7 @@ class Pulls:
         about.info("registry: pull start", credentials=credentials.origin)
         started = time.monotonic()
         try:
-            digest = await self._transfer(identity, record_id, credentials)
+            digest = await self._transferred(identity, record_id, credentials)
             self._book.update(record_id, phase=BuildPhase.VERIFY)
             image = await self._verified(identity, digest)
         except WorkspaceServerError as error:
@@ -196,6 +197,15 @@ class Pulls:
             raise
         about.info(f"registry: pull done ({time.monotonic() - started:.1f} s)", id=image.id, digest=digest)
         return PulledImage(image=image, digest=digest or _digest(image, identity))
+
+    async def _transferred(self, identity: PullIdentity, record_id: str, credentials: Credentials) -> str | None:
+        """``_transfer``; of a registry that is asked too often, with the time to wait."""
+        try:
+            return await self._transfer(identity, record_id, credentials)
+        except RateLimitedError as error:
+            if error.seconds is None and (seconds := await seconds_to_wait(identity, credentials)) is not None:
+                raise error.until(seconds) from error
+            raise
 
     async def _transfer(self, identity: PullIdentity, record_id: str, credentials: Credentials) -> str | None:
         """Let the engine pull, its progress into the record and its log, and return the digest it tells."""
