@@ -19,7 +19,7 @@ from workspace_server.git import CheckoutStore, CommitMovedError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
-from workspace_server.images.lookup import Hit, Miss, look_up
+from workspace_server.images.lookup import Miss, find
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
@@ -218,10 +218,10 @@ class LocalBuilds:
         async with FileLock(self._lock_path(identity.build_id)) as lock:
             self._book.note_wait(record_id, None)
             if not wish.force:
-                match await look_up(self._engine, self._ledger, identity):
-                    case Hit(image=image) if self._ledger.touch(image.id):
-                        self._book.update(record_id, image_id=image.id)
-                        return image, BuildState.HIT
+                image = await find(self._engine, self._ledger, identity)
+                if image is not None and self._ledger.touch(image.id):
+                    self._book.update(record_id, image_id=image.id)
+                    return image, BuildState.HIT
             self._book.note_wait(record_id, BuildWait.PLACE)
             async with self._places:
                 self._book.note_wait(record_id, None)
