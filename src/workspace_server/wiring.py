@@ -22,6 +22,7 @@ from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Budget, Pruner
 from workspace_server.images.survey import Survey
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
@@ -217,11 +218,11 @@ def _image_service(
     scope: TaskScope,
 ) -> ImageService:
     cache = settings.build_cache
-    checkouts = CheckoutStore(cache=cache, access=access, resolver=resolver)
+    files = TemplateFiles(CheckoutStore(cache=cache, access=access, resolver=resolver))
     builds = LocalBuilds(
         engine=engine,
         choose_builder=_chosen_once(settings, engine),
-        checkouts=checkouts,
+        files=files,
         book=book,
         ledger=ledger,
         locks=cache / "locks",
@@ -238,7 +239,7 @@ def _image_service(
         runtimes=runtimes,
         engine=engine,
         wanted=wanted,
-        checkouts=checkouts,
+        files=files,
         builds=builds,
         ledger=ledger,
     )

@@ -42,7 +42,7 @@ def service(server_of: ServerOf, proxied: Engine, source: RegistrySource) -> Ima
         runtimes=Runtimes({"hermes": template()}),
         engine=proxied,
         wanted=server.wanted,
-        checkouts=server.checkouts,
+        files=server.files,
         builds=server.builds,
         ledger=server.ledger,
     )

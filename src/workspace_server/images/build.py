@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 from workspace_server.concurrency import Deadline, FileLock, SingleFlight, TaskScope, first_of
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import ConflictError, DeadlineError, UnavailableError, WorkspaceServerError
-from workspace_server.git import CheckoutStore, CommitMovedError
+from workspace_server.git import CommitMovedError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
@@ -24,6 +24,7 @@ from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
 from workspace_server.images.release import see_it_end
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.words import build_cancelled, too_long
 from workspace_server.model.build import BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
@@ -73,7 +74,7 @@ class LocalBuilds:
         *,
         engine: Engine,
         choose_builder: Callable[[], Awaitable[ImageBuilder]],
-        checkouts: CheckoutStore,
+        files: TemplateFiles,
         book: BuildBook,
         ledger: ImageLedger,
         locks: Path,
@@ -84,7 +85,7 @@ class LocalBuilds:
         self._maker = ImageMaker(
             engine=engine,
             choose_builder=choose_builder,
-            checkouts=checkouts,
+            files=files,
             book=book,
             ledger=ledger,
             stall_seconds=limits.stall_seconds,
