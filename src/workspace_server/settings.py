@@ -121,11 +121,7 @@ class Settings(BaseModel):
         examples=["always"],
     )
     pull_stall_seconds: int = Field(
-        300,
-        alias="MOLECULE_IMAGE_PULL_STALL_SECONDS",
-        ge=1,
-        description="How long a pull may make no progress.",
-        examples=["300"],
+        300, alias="MOLECULE_IMAGE_PULL_STALL_SECONDS", ge=1, description="Limit without progress.", examples=["300"]
     )
     pull_max_seconds: int = Field(
         3600, alias="MOLECULE_IMAGE_PULL_MAX_SECONDS", ge=1, description="Time limit of one pull.", examples=["3600"]

@@ -24,6 +24,7 @@ from workspace_server.images.prune import Budget, Pruner
 from workspace_server.images.pull import PullLimits, Pulls
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.survey import Survey
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
@@ -235,11 +236,11 @@ def _image_service(
     scope: TaskScope,
 ) -> ImageService:
     cache = settings.build_cache
-    checkouts = CheckoutStore(cache=cache, access=access, resolver=resolver)
+    files = TemplateFiles(CheckoutStore(cache=cache, access=access, resolver=resolver))
     builds = LocalBuilds(
         engine=engine,
         choose_builder=_chosen_once(settings, engine),
-        checkouts=checkouts,
+        files=files,
         book=book,
         ledger=ledger,
         locks=cache / "locks",
@@ -256,7 +257,7 @@ def _image_service(
         runtimes=runtimes,
         engine=engine,
         wanted=wanted,
-        checkouts=checkouts,
+        files=files,
         builds=builds,
         registry=registry,
         ledger=ledger,

@@ -32,6 +32,14 @@ async def test_images_are_found_by_all_of_the_labels(engine: Engine, agent: Imag
 
 
 @pytest.mark.engine
+async def test_the_labels_of_images_come_without_the_images(
+    engine: Engine, agent: ImageInfo, instance: str, labels: Mapping[str, str]
+) -> None:
+    assert dict(agent.labels) in await engine.labels_of_images(labels)
+    assert await engine.labels_of_images({INSTANCE: instance, "colour": "none"}) == []
+
+
+@pytest.mark.engine
 async def test_an_image_that_lacks_one_of_the_labels_is_not_found(engine: Engine, instance: str) -> None:
     assert await engine.images({INSTANCE: instance, "colour": "none"}) == []
 

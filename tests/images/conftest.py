@@ -24,6 +24,7 @@ from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.pull import PullLimits, Pulls
 from workspace_server.images.registry import RegistryImages
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.repository import RepositoryUrl
@@ -109,6 +110,7 @@ class Server:
     engine: Engine
     resolver: Resolver
     checkouts: CheckoutStore
+    files: TemplateFiles
     book: BuildBook
     builds: LocalBuilds
     pulls: Pulls
@@ -124,7 +126,7 @@ class Server:
             runtimes=Runtimes({each.runtime: each for each in templates}),
             engine=self.engine,
             wanted=self.wanted,
-            checkouts=self.checkouts,
+            files=self.files,
             builds=self.builds,
             registry=self.registry,
             ledger=self.ledger,
@@ -170,11 +172,11 @@ async def server_of(
 
             resolver = Resolver(http=http, access=access, scope=scope)
             checkouts = CheckoutStore(cache=cache, access=access, resolver=resolver)
-            book, ledger = BuildBook(cache), ImageLedger(cache)
+            files, book, ledger = TemplateFiles(checkouts), BuildBook(cache), ImageLedger(cache)
             builds = LocalBuilds(
                 engine=engine,
                 choose_builder=choose or usual,
-                checkouts=checkouts,
+                files=files,
                 book=book,
                 ledger=ledger,
                 locks=cache / "locks",
@@ -194,6 +196,7 @@ async def server_of(
                 engine=engine,
                 resolver=resolver,
                 checkouts=checkouts,
+                files=files,
                 book=book,
                 builds=builds,
                 pulls=pulls,

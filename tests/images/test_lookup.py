@@ -10,7 +10,7 @@ from workspace_server.engine import Engine
 from workspace_server.errors import UnavailableError
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
-from workspace_server.images.lookup import Hit, Miss, look_up, same_platform
+from workspace_server.images.lookup import Hit, Miss, find, look_up, same_platform
 from workspace_server.model import names
 
 from .making import COMMIT, OTHER_COMMIT, URL, identity, labels_of, load_image, made_image, template
@@ -265,6 +265,28 @@ def test_a_reason_is_said_with_its_detail() -> None:
         "no image",
         "commit moved a → b",
     ]
+
+
+async def test_the_reason_costs_one_call_however_many_images_there_are(
+    api: Api, proxy: EngineProxy, proxied: Engine, ledger: ImageLedger, wanted: BuildIdentity
+) -> None:
+    for commit in (OTHER_COMMIT, OTHER_COMMIT[::-1]):
+        old = identity(wanted.template, commit)
+        await image_of(api, old, tag_of(old))
+
+    assert (await reason(proxied, ledger, wanted))[0] == "commit moved"
+    lists = proxy.count("GET", "/images/json.*")
+    assert (lists, proxy.count("GET", "/images/.*")) == (2, 3)  # by build id and by runtime, and the tag
+
+
+async def test_who_needs_no_reason_pays_for_none(
+    api: Api, proxy: EngineProxy, proxied: Engine, ledger: ImageLedger, wanted: BuildIdentity
+) -> None:
+    old = identity(wanted.template, OTHER_COMMIT)
+    await image_of(api, old, tag_of(old))
+
+    assert await find(proxied, ledger, wanted) is None
+    assert proxy.count("GET", "/images/.*") == 2
 
 
 async def test_an_engine_that_fails_is_neither_hit_nor_miss(

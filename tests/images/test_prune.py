@@ -1,6 +1,7 @@
 """Local builds are kept under a budget: the least recently used go first, and never what is in use."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from workspace_server.git import holdings as git_holdings
 from workspace_server.images.build import lock_path
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.prune import Pruned
+from workspace_server.images.template import TemplateFiles
 from workspace_server.model import names
 from workspace_server.runtimes import Template
 
@@ -293,4 +295,5 @@ async def test_the_configuration_of_a_pruned_checkout_can_be_had_again(shelf: Sh
         aged(path, 9)
     await shelf.prune(bytes=0)
 
-    assert await shelf.server.service(shelf.template).template_config(shelf.template.runtime, image) == b"name: Tiny\n"
+    other = replace(shelf.server, files=TemplateFiles(shelf.server.checkouts))  # it has not seen the build
+    assert await other.service(shelf.template).template_config(shelf.template.runtime, image) == b"name: Tiny\n"

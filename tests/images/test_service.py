@@ -7,10 +7,11 @@ from structlog.typing import EventDict
 
 from support.engine import Engine as Api
 from support.engine_proxy import EngineProxy
+from support.git_objects import symlink
 from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.engine import Engine
-from workspace_server.errors import InvalidRequestError, SourceError, UnavailableError
+from workspace_server.errors import InvalidRequestError, SourceError, TemplateError, UnavailableError
 from workspace_server.git import CheckoutStore
 from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model.build import BuildState
@@ -227,6 +228,25 @@ async def test_the_second_workspace_of_a_commit_reads_no_checkout(
     assert await service.template_config(template.runtime, image) == first
 
 
+async def test_who_waited_for_a_build_reads_no_checkout_after_it(
+    service: ImageService, repository: Repository, template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await ensured(service, template.runtime)
+    monkeypatch.delattr(CheckoutStore, "checkout")
+
+    assert await service.template_config(template.runtime, image) == FILES["config.yaml"].encode()
+
+
+async def test_a_config_that_is_none_fails_whoever_asks_for_it_and_no_build(
+    service: ImageService, repository: Repository, template: Template
+) -> None:
+    await repository.commit({"config.yaml": symlink("../outside")})
+    image = await ensured(service, template.runtime)
+
+    with pytest.raises(TemplateError, match=r"config\.yaml that is not a regular file"):
+        await service.template_config(template.runtime, image)
+
+
 async def test_what_is_remembered_does_not_grow_with_the_commits(
     api: Api, service: ImageService, repository: Repository, template: Template, server: Server
 ) -> None:
@@ -236,7 +256,7 @@ async def test_what_is_remembered_does_not_grow_with_the_commits(
         image = await ensured(service, template.runtime)
         assert await service.template_config(template.runtime, image) == f"name: {n}\n".encode()
 
-    assert len(service._configs) == 1
+    assert len(service._files._configs) == 1
 
 
 async def test_equal_requests_at_once_all_get_the_config(

@@ -29,6 +29,7 @@ from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.pull import PullLimits, Pulls
 from workspace_server.images.registry import RegistryImages
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
@@ -179,7 +180,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
 
         store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
         resolver = Resolver(http=http, access=access, scope=scope)
-        checkouts = CheckoutStore(cache=supply.cache, access=access, resolver=resolver)
+        files = TemplateFiles(CheckoutStore(cache=supply.cache, access=access, resolver=resolver))
         book, ledger = BuildBook(supply.cache), ImageLedger(supply.cache)
 
         async def choose() -> ImageBuilder:
@@ -188,7 +189,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
         builds = LocalBuilds(
             engine=engine,
             choose_builder=choose,
-            checkouts=checkouts,
+            files=files,
             book=book,
             ledger=ledger,
             locks=supply.cache / "locks",
@@ -208,7 +209,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             runtimes=Runtimes.from_settings(settings),
             engine=engine,
             wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),
-            checkouts=checkouts,
+            files=files,
             builds=builds,
             registry=RegistryImages(pulls),
             ledger=ledger,

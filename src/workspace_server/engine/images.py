@@ -56,11 +56,18 @@ class Images:
 
     async def images(self, labels: Mapping[str, str]) -> list[ImageInfo]:
         """All images that carry ``labels``, also untagged ones. Reads every image: ``image`` is much cheaper."""
-        listed = await self._connection.call(
+        found = await asyncio.gather(*(self.image(item["Id"]) for item in await self._listed_images(labels)))
+        return [each for each in found if each is not None]
+
+    async def labels_of_images(self, labels: Mapping[str, str]) -> list[Mapping[str, str]]:
+        """The labels of all images that carry ``labels``, those of the newest image first. One call, however many."""
+        return [item["Labels"] or {} for item in await self._listed_images(labels)]
+
+    async def _listed_images(self, labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        listed: list[Mapping[str, Any]] = await self._connection.call(
             "GET", "images/json", operation="list images", params={"filters": label_filter(labels)}
         )
-        found = await asyncio.gather(*(self.image(item["Id"]) for item in listed))
-        return [each for each in found if each is not None]
+        return listed
 
     async def tag(self, image_id: str, repository: str, tag: str) -> None:
         """Give an image a name; the name leaves the image that had it. Raises NotFoundError."""

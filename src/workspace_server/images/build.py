@@ -17,15 +17,16 @@ from workspace_server.concurrency import Deadline, FileLock, SingleFlight, TaskS
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import ConflictError, DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.files import private_folder
-from workspace_server.git import CheckoutStore, CommitMovedError
+from workspace_server.git import CommitMovedError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
-from workspace_server.images.lookup import Hit, Miss, look_up
+from workspace_server.images.lookup import Miss, find
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
 from workspace_server.images.records import BuildBook
 from workspace_server.images.release import see_it_end
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.words import build_cancelled, too_long
 from workspace_server.model.build import BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
@@ -75,7 +76,7 @@ class LocalBuilds:
         *,
         engine: Engine,
         choose_builder: Callable[[], Awaitable[ImageBuilder]],
-        checkouts: CheckoutStore,
+        files: TemplateFiles,
         book: BuildBook,
         ledger: ImageLedger,
         locks: Path,
@@ -86,7 +87,7 @@ class LocalBuilds:
         self._maker = ImageMaker(
             engine=engine,
             choose_builder=choose_builder,
-            checkouts=checkouts,
+            files=files,
             book=book,
             ledger=ledger,
             stall_seconds=limits.stall_seconds,
@@ -221,10 +222,10 @@ class LocalBuilds:
         async with held(self._lock_path(identity.build_id)) as lock:
             self._book.note_wait(record_id, None)
             if not wish.force:
-                match await look_up(self._engine, self._ledger, identity):
-                    case Hit(image=image) if self._ledger.touch(image.id):
-                        self._book.update(record_id, image_id=image.id)
-                        return image, BuildState.HIT
+                image = await find(self._engine, self._ledger, identity)
+                if image is not None and self._ledger.touch(image.id):
+                    self._book.update(record_id, image_id=image.id)
+                    return image, BuildState.HIT
             self._book.note_wait(record_id, BuildWait.PLACE)
             async with self._places:
                 self._book.note_wait(record_id, None)

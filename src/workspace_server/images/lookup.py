@@ -39,20 +39,33 @@ async def look_up(
 
     ``was_built`` says whether a build of that id is on record to have ended well: then its image was removed.
     """
-    tagged = await engine.image(f"{identity.repository}:{identity.tag}")
-    if tagged is not None and _is_of(identity, tagged, ledger):
-        return Hit(image=tagged)
-    labelled = await engine.images({names.BUILD_ID: identity.build_id})
-    for image in labelled:
-        if _is_of(identity, image, ledger):
-            return Hit(image=image)
-    if tagged is not None:
-        return _disagreement(tagged, identity)
-    if labelled:
-        return _disagreement(labelled[0], identity)
+    image, others = await _candidates(engine, ledger, identity)
+    if image is not None:
+        return Hit(image=image)
+    if others:
+        return _disagreement(others[0], identity)
     if was_built(identity.build_id):
         return Miss(reason="image was removed")
     return await _reason(engine, identity)
+
+
+async def find(engine: Engine, ledger: ImageLedger, identity: BuildIdentity) -> ImageInfo | None:
+    """The same without the reason of a miss, which costs more the more images a runtime has."""
+    image, _ = await _candidates(engine, ledger, identity)
+    return image
+
+
+async def _candidates(
+    engine: Engine, ledger: ImageLedger, identity: BuildIdentity
+) -> tuple[ImageInfo | None, list[ImageInfo]]:
+    """The image of the build, if it is there; without it, those that have its tag or its build id."""
+    others: list[ImageInfo] = []
+    tagged = await engine.image(f"{identity.repository}:{identity.tag}")
+    if tagged is not None:
+        others.append(tagged)
+    if tagged is None or not _is_of(identity, tagged, ledger):
+        others += await engine.images({names.BUILD_ID: identity.build_id})
+    return next((image for image in others if _is_of(identity, image, ledger)), None), others
 
 
 def _is_of(identity: BuildIdentity, image: ImageInfo, ledger: ImageLedger) -> bool:
@@ -83,13 +96,13 @@ def same_platform(found: str, wanted: str) -> bool:
 
 async def _reason(engine: Engine, identity: BuildIdentity) -> Miss:
     """What the runtime's other images tell, the newest of those that have most in common with the wanted one."""
-    others = await engine.images({names.MANAGED: "true", names.RUNTIME: identity.template.runtime})
+    others = await engine.labels_of_images({names.MANAGED: "true", names.RUNTIME: identity.template.runtime})
     if not others:
         return Miss(reason="no image")
     source, platform = identity.template.url.source, identity.platform
-    of_source = [image.labels for image in others if image.labels.get(names.SOURCE) == source]
+    of_source = [labels for labels in others if labels.get(names.SOURCE) == source]
     if not of_source:
-        return Miss(reason="source changed", detail=f"{others[0].labels.get(names.SOURCE, '?')} → {source}")
+        return Miss(reason="source changed", detail=f"{others[0].get(names.SOURCE, '?')} → {source}")
     of_platform = [labels for labels in of_source if labels.get(names.PLATFORM) == platform]
     if not of_platform:
         return Miss(reason="platform changed", detail=f"{of_source[0].get(names.PLATFORM, '?')} → {platform}")

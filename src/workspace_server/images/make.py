@@ -9,7 +9,6 @@ import structlog
 from workspace_server.concurrency import Deadline, FileLock
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import SourceError, UnavailableError, WorkspaceServerError
-from workspace_server.git import CheckoutStore
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
@@ -17,7 +16,7 @@ from workspace_server.images.lookup import same_platform
 from workspace_server.images.preflight import FOREIGN_PATIENCE, preflight, remark
 from workspace_server.images.records import BuildBook
 from workspace_server.images.stall import StallClock
-from workspace_server.images.template import read_dockerfile
+from workspace_server.images.template import TemplateFiles, read_dockerfile
 from workspace_server.images.words import build_error, build_stalled
 from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState, BuildStep, Execution
 from workspace_server.model.container import ImageInfo
@@ -43,14 +42,14 @@ class ImageMaker:
         *,
         engine: Engine,
         choose_builder: Callable[[], Awaitable[ImageBuilder]],
-        checkouts: CheckoutStore,
+        files: TemplateFiles,
         book: BuildBook,
         ledger: ImageLedger,
         stall_seconds: float,
     ) -> None:
         self._engine = engine
         self._choose_builder = choose_builder
-        self._checkouts = checkouts
+        self._files = files
         self._book = book
         self._ledger = ledger
         self._stall_seconds = stall_seconds
@@ -64,7 +63,7 @@ class ImageMaker:
         builder = await self._choose_builder()
         self._book.update(plan.record_id, state=BuildState.RUNNING, phase=BuildPhase.FETCH, builder=builder.description)
         patience = await self._preflight(builder, plan)
-        checkout = await self._checkouts.checkout(identity.template, identity.commit, deadline)
+        checkout = await self._files.checkout(identity.template, identity.commit, deadline)
         dockerfile = read_dockerfile(checkout.path, identity.template, identity.commit)
         request = BuildRequest(
             context=checkout.path,

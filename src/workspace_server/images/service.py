@@ -7,10 +7,9 @@ from typing import assert_never
 
 import structlog
 
-from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine
 from workspace_server.errors import ConflictError, SourceError, WorkspaceServerError
-from workspace_server.git import CheckoutStore, CommitMovedError
+from workspace_server.git import CommitMovedError
 from workspace_server.images.build import BuildWish, LocalBuilds
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
@@ -18,7 +17,7 @@ from workspace_server.images.lookup import Hit, Miss, look_up
 from workspace_server.images.pull import PulledImage
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
-from workspace_server.images.template import read_config
+from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuild, WantedBuilds
 from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import ImageOnRow
@@ -26,7 +25,6 @@ from workspace_server.runtimes import Runtimes, Template
 
 log = structlog.get_logger(__name__)
 
-_FETCH_SECONDS = 600
 _MOVES = 2
 
 
@@ -59,7 +57,7 @@ class ImageService:
         runtimes: Runtimes,
         engine: Engine,
         wanted: WantedBuilds,
-        checkouts: CheckoutStore,
+        files: TemplateFiles,
         builds: LocalBuilds,
         registry: RegistryImages,
         ledger: ImageLedger,
@@ -68,11 +66,9 @@ class ImageService:
         self._runtimes = runtimes
         self._engine = engine
         self._wanted = wanted
-        self._checkouts = checkouts
+        self._files = files
         self._builds = builds
         self._ledger = ledger
-        # By source, with the commit: its file never changes, so its second workspace reads nothing from disk.
-        self._configs: dict[str, tuple[str, bytes | None]] = {}
         self._registry = registry
 
     async def ensure(self, runtime: str, on_build: Callable[[str], Awaitable[None]]) -> EnsuredImage:
@@ -152,13 +148,7 @@ class ImageService:
         """The ``config.yaml`` of the template that a local build was made from; None where there is none."""
         if image.commit is None:
             return None
-        template = self._runtimes.template(runtime)
-        commit, content = self._configs.get(template.url.source, (None, None))
-        if commit != image.commit:
-            checkout = await self._checkouts.checkout(template, image.commit, Deadline(_FETCH_SECONDS))
-            content = read_config(checkout.path, template, image.commit)
-            self._configs[template.url.source] = image.commit, content
-        return content
+        return await self._files.config(self._runtimes.template(runtime), image.commit)
 
     async def _built(
         self, template: Template, source: LocalBuildSource, on_build: Callable[[str], Awaitable[None]]
