@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.builder import command
-from workspace_server.engine.faults import registry_of
 from workspace_server.engine.programs import BuildTool
+from workspace_server.engine.registry_faults import registry_of
 from workspace_server.errors import InvalidRequestError, SettingsError
 from workspace_server.git import GitAccess, resolve, store
 from workspace_server.git.folders import prepare

@@ -12,15 +12,18 @@ import pytest
 
 from support.build_host import build_host
 from support.engine_proxy import EngineProxy
+from support.images import packed_image
+from support.registry import registry
+from support.registry_front import registry_front
 from workspace_server.engine import Engine, EngineAddress, ImageBuilder
 from workspace_server.engine.builder import command
+from workspace_server.engine.credentials import Credentials
 from workspace_server.engine.programs import BuildTool, docker_missing, survey
 from workspace_server.errors import DeadlineError, UnavailableError
 from workspace_server.model.build import BuilderKind, BuildFault, BuildRequest, Execution
 
 from .builders import Build, surroundings
 from .builders import builder as builder_of
-from .registry import registry
 
 GOOD = """\
 FROM python:3.11-slim
@@ -117,17 +120,19 @@ async def test_a_build_without_cache_runs_every_step(build: Build) -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize("pull", [False, True])
 async def test_the_registry_of_a_base_image_that_is_here_is_asked_when_it_is_to_be_pulled(
-    build: Build, engine: Engine, *, pull: bool
+    build: Build, engine: Engine, tmp_path: Path, *, pull: bool
 ) -> None:
-    async with registry({}) as hub:
-        await engine.pull(f"{hub.host}/hello:1", None)
-        before = len(hub.requests)
-        await build.run(f"FROM {hub.host}/hello:1\nCOPY data.txt /\n", pull=pull)
-        asked = hub.requests[before:]
+    async with registry(tmp_path / "registry") as backend, registry_front(backend, open_to_all=True) as hub:
+        await backend.push("hello", packed_image(build.labels))
+        base = f"{hub.host}/hello:latest"
+        await engine.pull(base, None, Credentials(host=hub.host, origin="nothing"))
+        hub.seen.clear()
+        await build.run(f"FROM {base}\nCOPY data.txt /\n", pull=pull)
+        asked = {seen.path for seen in hub.seen}
         await engine.remove_image(build.image_id, force=True)
-        await engine.remove_image(f"{hub.host}/hello:1", force=True)
+        await engine.remove_image(base, force=True)
 
-    assert ("/v2/hello/manifests/1" in asked) is pull
+    assert ("/v2/hello/manifests/latest" in asked) is pull
 
 
 @pytest.mark.engine
