@@ -155,19 +155,22 @@ async def test_a_failure_of_an_attempt_that_was_overtaken_is_dropped(
     assert (await the_row(store), await EventStore(database).newest(limit=9)) == (before, [])
 
 
-async def test_what_only_counts_for_the_present_attempt_is_rolled_back(
-    attempt: Attempt, database: Database, tokens: TokenStore, overtaken: Overtake
+async def test_what_only_counts_for_the_present_attempt_is_not_done_for_another(
+    attempt: Attempt, tokens: TokenStore, overtaken: Overtake
 ) -> None:
     await overtaken()
 
-    async def issue() -> None:
-        async with database.write() as tx:
-            await tokens.issue(tx, "w")
-            await attempt.must_count(tx)
-
     with pytest.raises(SupersededError):
-        await issue()
+        await attempt.enter_with(Phase.CONTAINER, lambda tx: tokens.issue(tx, "w"))
     assert not await tokens.has_live("w")
+
+
+async def test_what_counts_is_changed_with_the_phase(
+    attempt: Attempt, store: WorkspaceStore, tokens: TokenStore
+) -> None:
+    token = await attempt.enter_with(Phase.CONTAINER, lambda tx: tokens.issue(tx, "w"))
+
+    assert (await tokens.owner(token), list((await the_row(store)).phases)) == ("w", ["container"])
 
 
 async def test_a_cancel_in_the_middle_of_a_write_leaves_the_database_usable(

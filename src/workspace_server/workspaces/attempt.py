@@ -1,7 +1,8 @@
 """One generation of a workspace on its way: what it reaches is written to the row for as long as it still counts."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from workspace_server.db import Database, Transaction, WorkspaceStore
 from workspace_server.errors import WorkspaceServerError
@@ -9,6 +10,8 @@ from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Failure, ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.workspaces.progress import Phases
+
+T = TypeVar("T")
 
 
 class SupersededError(Exception):
@@ -33,15 +36,22 @@ class Attempt:
         self._phases.enter(phase)
         await self._write(**changes)
 
+    async def enter_with(self, phase: Phase, change: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Begin a phase, and make a change in the same transaction: right only as long as this attempt counts.
+
+        Raises SupersededError; then nothing was changed.
+        """
+        self._phases.enter(phase)
+        async with self._database.write(durable=False) as tx:
+            row = await self._progress(tx)
+            result = await change(tx)
+        self.workspace = row
+        return result
+
     async def finish(self) -> None:
         """The last phase is done."""
         self._phases.finish()
         await self._write()
-
-    async def must_count(self, tx: Transaction) -> None:
-        """Raise SupersededError in a transaction that is only right as long as this attempt counts."""
-        if await self._store.progress(tx, self.workspace.id, self.workspace.generation) is None:
-            raise SupersededError
 
     async def note_build(self, build: str) -> None:
         """The image waits for this build."""
@@ -80,12 +90,16 @@ class Attempt:
 
     async def _write(self, **changes: Any) -> None:
         async with self._database.write(durable=False) as tx:
-            row = await self._store.progress(
-                tx, self.workspace.id, self.workspace.generation, phases=self._phases.as_json(), **changes
-            )
+            row = await self._progress(tx, **changes)
+        self.workspace = row
+
+    async def _progress(self, tx: Transaction, **changes: Any) -> Workspace:
+        row = await self._store.progress(
+            tx, self.workspace.id, self.workspace.generation, phases=self._phases.as_json(), **changes
+        )
         if row is None:
             raise SupersededError
-        self.workspace = row
+        return row
 
 
 def _words(error: WorkspaceServerError) -> dict[str, Any]:

@@ -154,11 +154,8 @@ class Provisioner:
         network = await self._engine.ensure_network(names.NETWORK)
         host_gateway = await self._expose(network)
         await self._ensure_volumes(workspace, made)
-        async with self._database.write(durable=False) as tx:
-            await attempt.must_count(tx)
-            token = await self._tokens.rotate(tx, workspace.id)
 
-        await attempt.enter(Phase.CONTAINER)
+        token = await attempt.enter_with(Phase.CONTAINER, lambda tx: self._tokens.rotate(tx, workspace.id))
         spec = container_spec(
             workspace,
             image,
