@@ -93,6 +93,8 @@ def test_a_reader_sees_the_old_text_or_the_new_one(tmp_path: Path) -> None:
 
 # Folders
 
+MARKS = ("builds", "locks")
+
 
 @pytest.mark.usefixtures("loose_umask")
 def test_a_new_folder_is_its_owners_only(tmp_path: Path) -> None:
@@ -123,23 +125,53 @@ def test_a_place_that_was_chosen_is_private_afterwards_also_behind_a_link(tmp_pa
     (tmp_path / "large disk").mkdir()
     (tmp_path / "large disk").chmod(mode)
     (tmp_path / "cache").symlink_to("large disk")
-    private_place(tmp_path / "cache")
+    private_place(tmp_path / "cache", MARKS)
 
     assert stat.S_IMODE((tmp_path / "large disk").stat().st_mode) == 0o700
 
 
 def test_a_place_that_was_chosen_may_be_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    private_place(tmp_path / "cache")
+    private_place(tmp_path / "cache", MARKS)
 
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o777])
+def test_a_place_that_is_known_by_what_is_in_it_is_private_afterwards(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "cache" / "builds").mkdir(parents=True)
+    (tmp_path / "cache" / "hermes").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    private_place(tmp_path / "cache", MARKS)
+
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+def test_a_place_with_other_things_in_it_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "srv" / "www").mkdir(parents=True)
+    (tmp_path / "srv").chmod(0o755)
+    private_place(tmp_path / "srv", MARKS)
+
+    assert stat.S_IMODE((tmp_path / "srv").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(("mode", "inside"), [(0o775, "www"), (0o777, "www"), (0o1777, "builds")])
+def test_a_place_with_other_things_in_it_that_others_may_write_to_is_refused(
+    tmp_path: Path, mode: int, inside: str
+) -> None:
+    (tmp_path / "tmp" / inside).mkdir(parents=True)
+    (tmp_path / "tmp").chmod(mode)
+
+    with pytest.raises(PermissionError, match="others may write to it"):
+        private_place(tmp_path / "tmp", MARKS)
+    assert stat.S_IMODE((tmp_path / "tmp").stat().st_mode) == mode
 
 
 def test_a_place_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to("nowhere")
 
     with pytest.raises(FileExistsError):
-        private_place(tmp_path / "cache")
+        private_place(tmp_path / "cache", MARKS)
 
 
 def test_what_lies_behind_a_link_stays_as_it_is(tmp_path: Path) -> None:

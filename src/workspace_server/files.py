@@ -3,11 +3,16 @@
 import errno
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
 _PRIVATE = 0o700
+_OTHERS_WRITE = 0o022
 
+
+CACHE_MARKS = ("builds", "locks")
+"""Folders by which the build cache is known to be one."""
 
 NOT_OURS = "it is no folder of the user this server runs as"
 
@@ -24,13 +29,19 @@ def private_folder(folder: Path) -> None:
     _close(folder, status)
 
 
-def private_place(place: Path) -> None:
-    """The same for a folder that the operator chose: it may be behind a link, or another user's, as a mounted one is.
+def private_place(place: Path, marks: Collection[str]) -> None:
+    """Make a folder that the operator chose private: a new one, an empty one, one with a name of ``marks`` in it.
 
-    Raises OSError.
+    It may be behind a link, or another user's, as a mounted one is. A folder with other things in it, such as ``/srv``,
+    keeps its mode. Raises OSError, also for such a folder that others may write to, such as ``/tmp``.
     """
     place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    _close(place, place.stat())
+    status = place.stat()
+    names = {entry.name for entry in os.scandir(place)}
+    if not status.st_mode & stat.S_ISVTX and (not names or not names.isdisjoint(marks)):
+        _close(place, status)
+    elif status.st_mode & _OTHERS_WRITE:
+        raise PermissionError(errno.EACCES, "others may write to it, and it has other things in it", str(place))
 
 
 def _close(folder: Path, status: os.stat_result) -> None:

@@ -122,8 +122,9 @@ class _Full:
     def reach(self) -> None:
         """It is full now."""
         self.reached = True
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # once reaped, the number may be somebody else's
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _bounded(bounds: Bounds | None) -> list[str]:

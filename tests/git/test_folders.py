@@ -14,6 +14,7 @@ from workspace_server.errors import DeadlineError
 from workspace_server.git import CheckoutStore, GitAccess, Resolver
 from workspace_server.runtimes import Template
 
+from .conftest import fetch_failure
 from .spy import spy_on_git
 
 WAITING = "local-build: waiting for another checkout of this runtime"
@@ -105,10 +106,21 @@ async def test_a_cache_that_is_made_is_private(
 async def test_a_cache_that_others_may_write_to_is_made_private(
     store: CheckoutStore, cache: Path, repository: Repository, template: Template
 ) -> None:
-    (cache / "hermes").mkdir(parents=True)
-    (cache / "hermes").parent.chmod(0o777)
+    (cache / "builds").mkdir(parents=True)
+    (cache / "builds").parent.chmod(0o777)
     await store.checkout(template, repository.tip(), Deadline(60))
-    assert stat.S_IMODE((cache / "hermes").parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((cache / "builds").parent.stat().st_mode) == 0o700
+
+
+async def test_a_place_that_others_fill_is_no_cache(
+    store: CheckoutStore, cache: Path, repository: Repository, template: Template
+) -> None:
+    (cache / "of-others").mkdir(parents=True)
+    (cache / "of-others").parent.chmod(0o777)
+    error = await fetch_failure(store, template, repository.tip())
+    assert error.message == (
+        f"the build cache {cache} cannot be used: others may write to it, and it has other things in it ({cache})"
+    )
 
 
 async def test_the_operator_may_put_the_cache_elsewhere_with_a_link(

@@ -1,7 +1,6 @@
 """``workspace-server images``: the images of this server and the builds that make them."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from workspace_server.cli.client import Client, error_of, open_own_client, path_of
-from workspace_server.cli.output import ago, duration, print_json, print_table, size
+from workspace_server.cli.output import ago, duration, json_text, print_json, print_table, size
 from workspace_server.cli.watch import watch_build
 from workspace_server.text import plain
 
@@ -183,7 +182,7 @@ def log(
             return
         async for event in client.events(f"{path}?follow=1", "end"):
             if as_json:
-                print(json.dumps(event, ensure_ascii=False), flush=True)
+                print(json_text(event), flush=True)
             elif event["event"] == "line":
                 print(plain(event["data"]["text"]), flush=True)
 

@@ -18,7 +18,12 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def print_json(value: Any) -> None:
     """Print JSON, indented, to stdout."""
-    print(_CONTROL.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False)))
+    print(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that no terminal obeys: it is all there, and escaped where it must be."""
+    return _CONTROL.sub(_escaped, json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

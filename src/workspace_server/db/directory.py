@@ -16,6 +16,8 @@ from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.files import private_place, write_private
 from workspace_server.model.secret import KEY_BYTES, parse_encryption_key
 
+_MARKS = ("molecule.db", "lock")
+
 log = structlog.get_logger(__name__)
 
 
@@ -95,7 +97,7 @@ def open_data_directory(path: Path) -> Iterator[DataDirectory]:
     Raises SettingsError ``data_directory_in_use`` when another server has it, UnavailableError when it cannot be used.
     """
     try:
-        private_place(path)
+        private_place(path, _MARKS)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise UnavailableError(

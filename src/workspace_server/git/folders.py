@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from workspace_server.concurrency import Deadline, FileLock
-from workspace_server.files import private_folder, private_place
+from workspace_server.files import CACHE_MARKS, private_folder, private_place
 
 READY = "ready"
 NOTICE_SECONDS = 1.0  # of waiting for the lock, before it is said
@@ -23,7 +23,7 @@ _DISCARDED = "discarded-"
 
 def prepare(cache: Path, folder: Path) -> None:
     """Make the cache and the runtime's folder in it ours alone. Raises OSError."""
-    private_place(cache)
+    private_place(cache, CACHE_MARKS)
     private_folder(folder)
 
 

@@ -18,7 +18,7 @@ from ulid import ULID
 
 from workspace_server.concurrency import Changes
 from workspace_server.errors import NotFoundError, WorkspaceServerError
-from workspace_server.files import append_private, private_folder, private_place, read_own, write_private
+from workspace_server.files import CACHE_MARKS, append_private, private_folder, private_place, read_own, write_private
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.identity import BuildIdentity, PullIdentity
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait, Execution
@@ -147,7 +147,7 @@ class BuildBook:
 
     def _open(self, record: BuildRecord) -> BuildRecord:
         with cache_translated(self._folder):
-            private_place(self._folder.parent)
+            private_place(self._folder.parent, CACHE_MARKS)
             private_folder(self._folder)
             (self._folder / record.id).mkdir(mode=0o700)
             append_private(self.log_path(record.id)).close()
