@@ -7,9 +7,11 @@ import pytest
 from support.git_repository import Repository
 from workspace_server.engine import ImageBuilder
 from workspace_server.errors import DeadlineError, UnavailableError
+from workspace_server.files import append_private
 from workspace_server.images import BuildRecord
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.lookup import Miss
+from workspace_server.images.records import BuildLog
 from workspace_server.model.build import BuildState, BuildStep
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
@@ -139,8 +141,8 @@ async def test_an_image_is_handed_out_although_its_record_cannot_be_closed(
 async def test_a_log_that_cannot_be_written_ends_the_build(
     server: Server, wanted: BuildIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(record_id: str) -> object:
-        return Path("/dev/full").open("ab", buffering=0)
+    def full(record_id: str) -> BuildLog:
+        return BuildLog(append_private(Path("/dev/full")), lambda: None)
 
     monkeypatch.setattr(server.book, "open_log", full)
 
