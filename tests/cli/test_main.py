@@ -1,6 +1,8 @@
 """``workspace-server``: its commands, and how they end."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -31,6 +33,13 @@ def test_every_command_explains_itself(command: Command, name: str) -> None:
     ended = command(name, "--help")
 
     assert (ended.code, f"workspace-server {name}" in ended.out) == (0, True)
+
+
+def test_what_a_command_needs_is_loaded_when_it_was_chosen() -> None:
+    program = "import sys, workspace_server.cli.main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+
+    assert {"fastapi", "httpx", "pydantic", "sqlalchemy"}.isdisjoint(loaded)
 
 
 def test_no_command_is_a_call_for_help(command: Command) -> None:
