@@ -93,6 +93,7 @@ def build_hit(runtime: str, found: ImageInfo) -> Mapping[str, Any]:
         "platform": found.platform,
         "reason": "",
         "builder": None,
+        "execution": None,
         "state": BuildState.HIT,
         "phase": BuildPhase.DONE,
         "waits_for": None,

@@ -326,9 +326,10 @@ class BuildBook:
 
 def _checked(fields: dict[str, Any], record_id: str) -> dict[str, Any]:
     """The fields of a record as it was read; raises ValueError for one that could name another build's files."""
-    texts = [fields[name] for name in ("runtime", "commit", "build_id", "platform", "reason")]
+    texts = [fields[name] for name in ("runtime", "build_id", "reason")]
     if fields["id"] != record_id or not _SHA256.fullmatch(fields["build_id"]):
         raise ValueError("a record of something else")
+    texts += [fields[name] for name in ("commit", "platform", "image", "digest") if fields.get(name) is not None]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a record of another form")
     return fields
