@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.engine_proxy import EngineProxy
 from workspace_server.engine import Engine, EngineEvent, EventAction
@@ -137,3 +138,15 @@ async def test_an_engine_that_answers_with_an_error_is_waited_for(
 
     async with aclosing(proxied.events(labels=mine)) as stream:
         assert (await anext(stream)).action is EventAction.CONNECTED
+
+
+@pytest.mark.engine
+async def test_an_engine_that_is_away_is_complained_of_once(
+    proxy: EngineProxy, proxied: Engine, mine: Mapping[str, str]
+) -> None:
+    proxy.faults.answer("GET", "/events", status=500, times=3)
+    with capture_logs() as logs:
+        async with aclosing(proxied.events(labels=mine)) as stream:
+            await anext(stream)
+
+    assert [line["event"] for line in logs] == ["engine events interrupted"]

@@ -66,9 +66,11 @@ class Events:
                     yield event
                     position, pause = nanoseconds or position, _FIRST_PAUSE
             except WorkspaceServerError as error:
-                log.warning("engine events interrupted", error=error.message, code=error.code)
+                reason = error.message
             else:
-                log.warning("engine events ended", address=self._connection.address.url)
+                reason = "the engine ended them"
+            if pause == _FIRST_PAUSE:  # said once, not at every try while it is away
+                log.warning("engine events interrupted", reason=reason)
             await asyncio.sleep(pause)  # nothing tells when an engine is back
             pause = min(pause * 2, _LONGEST_PAUSE)
 
