@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+import httpx
 import structlog
 
 from workspace_server.agents import AgentProxy, AgentRegistry, open_agents_client
@@ -95,42 +96,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         scope = await enter(TaskScope())
 
         store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
-        book, ledger = BuildBook(settings.build_cache), ImageLedger(settings.build_cache)
-        resolver = Resolver(http=git_http, access=git_access, scope=scope)
-        wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
-        registry = _registry_images(settings=settings, engine=engine, book=book, scope=scope)
-        images = _image_service(
-            settings=settings,
-            runtimes=runtimes,
-            engine=engine,
-            resolver=resolver,
-            access=git_access,
-            book=book,
-            ledger=ledger,
-            wanted=wanted,
-            registry=registry,
-            scope=scope,
-        )
-        survey = Survey(
-            source=images.source,
-            runtimes=runtimes,
-            engine=engine,
-            resolver=resolver,
-            book=book,
-            ledger=ledger,
-            wanted=wanted,
-            known_failure=images.known_failure,
-            registry=registry,
-        )
-        pruner = Pruner(
-            engine=engine,
-            survey=survey,
-            book=book,
-            ledger=ledger,
-            cache=settings.build_cache,
-            locks=settings.build_cache / "locks",
-            budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
-            used_by_rows=store.images_in_use,
+        images = _image_parts(
+            settings=settings, runtimes=runtimes, engine=engine, git=(git_access, git_http), rows=store, scope=scope
         )
         bridge = Bridge()
         secrets = _secret_service(settings, directory, database)
@@ -139,7 +106,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             workspaces=store,
             tokens=tokens,
             events=events,
-            images=images,
+            images=images.service,
             secrets=secrets,
             engine=engine,
             instance=instance,
@@ -158,7 +125,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         lifecycle = Lifecycle(database=database, workspaces=store, events=events, wake=reconciler.wake)
         await _look_once(engine, bridge, reconciler)
         reconciler.start()
-        pruning = periodic("prune", _PRUNE_SECONDS, pruner.keep_within, asyncio.Event(), at_once=False)
+        pruning = periodic("prune", _PRUNE_SECONDS, images.pruner.keep_within, asyncio.Event(), at_once=False)
         scope.start(pruning, name="prune")
         yield Services(
             settings=settings,
@@ -168,10 +135,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             engine=engine,
             bridge=bridge,
             runtimes=runtimes,
-            images=images,
-            builds=book,
-            survey=survey,
-            pruner=pruner,
+            images=images.service,
+            builds=images.book,
+            survey=images.survey,
+            pruner=images.pruner,
             workspaces=WorkspaceService(
                 database=database,
                 workspaces=store,
@@ -210,49 +177,33 @@ def _secret_service(settings: Settings, directory: DataDirectory, database: Data
     return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
 
 
-def _registry_images(*, settings: Settings, engine: Engine, book: BuildBook, scope: TaskScope) -> RegistryImages:
-    pulls = Pulls(
-        engine=engine,
-        access=RegistryAccess.from_settings(settings),
-        book=book,
-        locks=settings.build_cache / "locks",
-        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
-        scope=scope,
-    )
-    return RegistryImages(pulls)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ImageParts:
+    service: ImageService
+    survey: Survey
+    pruner: Pruner
+    book: BuildBook
 
 
-def _image_service(
+def _image_parts(
     *,
     settings: Settings,
     runtimes: Runtimes,
     engine: Engine,
-    resolver: Resolver,
-    access: GitAccess,
-    book: BuildBook,
-    ledger: ImageLedger,
-    wanted: WantedBuilds,
-    registry: RegistryImages,
+    git: tuple[GitAccess, httpx.AsyncClient],
+    rows: WorkspaceStore,
     scope: TaskScope,
-) -> ImageService:
-    cache = settings.build_cache
+) -> _ImageParts:
+    """Everything that knows images: what ensures them, what tells of them, what removes them."""
+    cache, (access, http) = settings.build_cache, git
+    book, ledger = BuildBook(cache), ImageLedger(cache)
+    resolver = Resolver(http=http, access=access, scope=scope)
+    wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
+    registry = RegistryImages(_pulls(settings, engine, book, scope))
     files = TemplateFiles(CheckoutStore(cache=cache, access=access, resolver=resolver))
-    builds = LocalBuilds(
-        engine=engine,
-        choose_builder=_chosen_once(settings, engine),
-        files=files,
-        book=book,
-        ledger=ledger,
-        locks=cache / "locks",
-        limits=BuildLimits(
-            concurrency=settings.build_concurrency,
-            seconds=settings.build_max_seconds,
-            stall_seconds=settings.build_stall_seconds,
-        ),
-        scope=scope,
-    )
+    builds = _local_builds(settings, engine, files, book=book, ledger=ledger, scope=scope)
     builds.settle_interrupted()
-    return ImageService(
+    service = ImageService(
         source=image_source(settings),
         runtimes=runtimes,
         engine=engine,
@@ -261,6 +212,58 @@ def _image_service(
         builds=builds,
         registry=registry,
         ledger=ledger,
+    )
+    survey = Survey(
+        source=service.source,
+        runtimes=runtimes,
+        engine=engine,
+        resolver=resolver,
+        book=book,
+        ledger=ledger,
+        wanted=wanted,
+        known_failure=service.known_failure,
+        registry=registry,
+    )
+    pruner = Pruner(
+        engine=engine,
+        survey=survey,
+        book=book,
+        ledger=ledger,
+        cache=cache,
+        locks=cache / "locks",
+        budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
+        used_by_rows=rows.images_in_use,
+    )
+    return _ImageParts(service=service, survey=survey, pruner=pruner, book=book)
+
+
+def _pulls(settings: Settings, engine: Engine, book: BuildBook, scope: TaskScope) -> Pulls:
+    return Pulls(
+        engine=engine,
+        access=RegistryAccess.from_settings(settings),
+        book=book,
+        locks=settings.build_cache / "locks",
+        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
+        scope=scope,
+    )
+
+
+def _local_builds(
+    settings: Settings, engine: Engine, files: TemplateFiles, *, book: BuildBook, ledger: ImageLedger, scope: TaskScope
+) -> LocalBuilds:
+    return LocalBuilds(
+        engine=engine,
+        choose_builder=_chosen_once(settings, engine),
+        files=files,
+        book=book,
+        ledger=ledger,
+        locks=settings.build_cache / "locks",
+        limits=BuildLimits(
+            concurrency=settings.build_concurrency,
+            seconds=settings.build_max_seconds,
+            stall_seconds=settings.build_stall_seconds,
+        ),
+        scope=scope,
     )
 
 

@@ -159,7 +159,7 @@ async def test_a_tier_above_the_operators_highest_is_refused(tmp_path: Path) -> 
         assert (await read(capped, (await create(capped, name="a"))["id"]))["tier"] == 1
 
 
-@pytest.mark.parametrize("parent", [str(uuid4()), "nope", ""])
+@pytest.mark.parametrize("parent", ["00000000-0000-4000-8000-000000000000", "nope", ""])
 async def test_a_parent_that_does_not_exist_is_refused(app: InProcess, parent: str) -> None:
     response = await app.call("POST", "/workspaces", json={"name": "a", "parent_id": parent})
     assert response.status_code == 400
