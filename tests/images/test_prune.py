@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,10 @@ from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.concurrency import FileLock
 from workspace_server.git import holdings as git_holdings
+from workspace_server.images import service as images_service
 from workspace_server.images.build import lock_path
 from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.lookup import Hit, Miss
 from workspace_server.images.prune import Pruned
 from workspace_server.images.template import TemplateFiles
 from workspace_server.model import names
@@ -261,12 +264,21 @@ async def test_creates_that_race_with_prunes_always_get_an_image_that_is_there(s
     assert there == [True] * 6
 
 
-async def test_an_image_that_is_just_being_removed_is_built_again(shelf: Shelf) -> None:
+async def test_an_image_that_is_removed_the_moment_it_was_found_is_built_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service, ledger = shelf.server.service(shelf.template), shelf.server.ledger
     image = (await service.ensure(shelf.template.runtime, Heard())).id
-    made = ledger.find(image)
-    assert made is not None
-    assert ledger.take(made, image)
+    look_up = images_service.look_up
+
+    async def then_take(*arguments: Any) -> Hit | Miss:
+        found = await look_up(*arguments)
+        made = ledger.find(image)
+        assert made is not None
+        assert ledger.take(made, image)
+        return found
+
+    monkeypatch.setattr(images_service, "look_up", then_take)
     again = await service.ensure(shelf.template.runtime, Heard())
 
     assert (again.build is not None, ledger.touch(again.id)) == (True, True)
