@@ -15,6 +15,7 @@ from workspace_server.errors import UnavailableError
 from .conftest import Create, found, spec
 
 WRITERS = 50
+MOMENTS = 400
 
 
 async def names(database: Database) -> list[str]:
@@ -47,6 +48,25 @@ async def test_a_failure_in_its_block_undoes_the_transaction(database: Database,
         await work()
 
     assert await names(database) == []
+
+
+async def test_a_cancel_at_any_moment_leaves_the_database_unlocked(database: Database, store: WorkspaceStore) -> None:
+    async with database.write() as tx:
+        await store.insert(tx, "w", spec())
+
+    async def work() -> None:
+        async with database.write(durable=False) as tx:
+            await store.touch(tx, "w", current_task="x")
+
+    kept = []  # what an exception holds may hold the statement that was cancelled
+    for passes in range(MOMENTS):
+        task = asyncio.create_task(work())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        task.cancel()
+        kept += await asyncio.gather(task, return_exceptions=True)
+        async with database.write() as tx:
+            await store.touch(tx, "w", current_task="y")
 
 
 async def test_a_cancel_in_its_block_undoes_the_transaction(database: Database, store: WorkspaceStore) -> None:

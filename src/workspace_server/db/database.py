@@ -115,6 +115,13 @@ def _engine(path: Path, *, begin: str, pool_size: int, synchronous: str = "FULL"
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    # A connection whose work was cancelled is closed, but SQLite keeps its transaction open, and everybody else out,
+    # for as long as some statement of it has rows left: whoever holds the exception may hold that one, too.
+    @sa.event.listens_for(engine.sync_engine, "invalidate")
+    def end_transaction(connection: Any, _record: Any, _error: BaseException | None) -> None:
+        with suppress(sqlite3.Error):
+            connection.rollback()
+
     # With isolation_level None the driver starts no transactions of its own: ours begin the way that fits the engine.
     @sa.event.listens_for(engine.sync_engine, "begin")
     def start(connection: sa.Connection) -> None:
