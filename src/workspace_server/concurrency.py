@@ -21,6 +21,8 @@ from workspace_server.errors import DeadlineError
 
 log = structlog.get_logger(__name__)
 
+A = TypeVar("A")
+B = TypeVar("B")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -125,6 +127,21 @@ async def first_of(*contenders: Coroutine[object, object, V]) -> V:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def both(one: Coroutine[object, object, A], other: Coroutine[object, object, B]) -> tuple[A, B]:
+    """The results of two that run at once. An error of either cancels the other, which has ended when it is raised."""
+    first, second = asyncio.create_task(one), asyncio.create_task(other)
+    try:
+        done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_EXCEPTION)
+        for task in (first, second):
+            if task in done:
+                task.result()
+        return first.result(), second.result()
+    finally:
+        for task in (first, second):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
 
 
 async def with_pauses(

@@ -122,7 +122,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             instance=instance,
             scope=scope,
         )
-        lifecycle = Lifecycle(database=database, workspaces=store, events=events, wake=reconciler.wake)
+        lifecycle = Lifecycle(
+            database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+        )
         await _look_once(engine, bridge, reconciler)
         reconciler.start()
         pruning = periodic("prune", _PRUNE_SECONDS, images.pruner.keep_within, asyncio.Event(), at_once=False)

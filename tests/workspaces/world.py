@@ -260,7 +260,9 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             reconciler=reconciler,
             service=service,
             secrets=sealed,
-            lifecycle=Lifecycle(database=database, workspaces=store, events=events, wake=reconciler.wake),
+            lifecycle=Lifecycle(
+                database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+            ),
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

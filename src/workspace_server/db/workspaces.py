@@ -116,7 +116,9 @@ class WorkspaceStore:
             **changes,
         )
 
-    async def claim(self, tx: Transaction, workspace_id: str, generation: int) -> Workspace | None:
+    async def claim(
+        self, tx: Transaction, workspace_id: str, generation: int, phases: Mapping[str, Any] | None = None
+    ) -> Workspace | None:
         """Begin the provisioning after ``generation``; None when somebody else did, or nobody wants it any more."""
         return await self._update(
             tx,
@@ -124,9 +126,10 @@ class WorkspaceStore:
             workspaces.c.status == WorkspaceStatus.PROVISIONING,
             workspaces.c.generation == generation,
             generation=generation + 1,
-            phases={},
+            phases=phases or {},
             image=sa.case((workspaces.c.resolve_anew, sa.null()), else_=workspaces.c.image),
             failure=None,
+            last_sample_error="",
             container_started_at=None,
         )
 

@@ -20,12 +20,19 @@ class Lifecycle:
     """What people, and the server itself, want of workspaces that are there."""
 
     def __init__(
-        self, *, database: Database, workspaces: WorkspaceStore, events: EventLog, wake: Callable[[], None]
+        self,
+        *,
+        database: Database,
+        workspaces: WorkspaceStore,
+        events: EventLog,
+        wake: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
         self._database = database
         self._workspaces = workspaces
         self._events = events
         self._wake = wake
+        self._look = look
 
     async def restart(self, workspace_id: str) -> None:
         """Provision it again, with the newest image. Raises NotFoundError, ConflictError below a paused workspace."""
@@ -51,7 +58,7 @@ class Lifecycle:
             for row in paused:
                 payload = {"name": row.name}
                 await self._events.record(tx, Event(type=EventType.PAUSED, workspace_id=row.id, payload=payload))
-        self._wake()
+        self._look()
         return len(paused)
 
     async def resume(self, workspace_id: str) -> int:
@@ -79,7 +86,7 @@ class Lifecycle:
             await self._stop(tx, row, _S.HIBERNATING)
             payload = {"name": row.name, "tier": row.tier}
             await self._events.record(tx, Event(type=EventType.HIBERNATED, workspace_id=row.id, payload=payload))
-        self._wake()
+        self._look()
 
     async def awake(self, workspace_id: str) -> None:
         """Provision one that hibernates, with the image it had; nothing for any other."""

@@ -42,6 +42,13 @@ class Phases:
                 entry |= {"state": state, "seconds": seconds_since(entry["started_at"])}
 
 
+def begun() -> dict[str, Any]:
+    """A provisioning's first phase, for the row."""
+    phases = Phases()
+    phases.enter(Phase.IMAGE)
+    return phases.as_json()
+
+
 def seconds_since(moment: str) -> float:
     """Seconds from an ISO 8601 moment until now."""
     return round((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 3)

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from workspace_server.concurrency import Deadline, first_of
+from workspace_server.concurrency import Deadline, both, first_of
 from workspace_server.db import Database, TokenStore, WorkspaceStore
 from workspace_server.engine import Engine
 from workspace_server.errors import DeadlineError, TemplateError, UnavailableError, WorkspaceServerError
@@ -121,14 +121,15 @@ class Provisioner:
 
     async def _run(self, attempt: Attempt, made: list[str]) -> None:
         workspace = attempt.workspace
-        await attempt.enter(Phase.IMAGE, last_sample_error="")
         if workspace.resolve_anew or workspace.image is None:
             image = await self._images.ensure(workspace.runtime, attempt.note_build)
         else:
             image = await self._images.ensure_again(workspace.runtime, workspace.image, attempt.note_build)
 
-        await attempt.enter(Phase.ENVIRONMENT, image=_on_row(image))
-        template_config = await self._images.template_config(workspace.runtime, image)
+        template_config, _ = await both(
+            self._images.template_config(workspace.runtime, image),
+            attempt.enter(Phase.ENVIRONMENT, image=_on_row(image)),
+        )
         # In a thread: what a template brings along may take a while to read.
         config = await asyncio.to_thread(effective_config, attempt.workspace, template_config)
         secrets = await self._secrets.environment(workspace.id)
@@ -148,10 +149,9 @@ class Provisioner:
         config: Mapping[str, Any],
         made: list[str],
     ) -> str:
-        """From the volumes to a container that runs; its id."""
+        """From the volumes to a container that runs; its id. What is written of it delays nothing that may overlap."""
         workspace = attempt.workspace
-        await attempt.enter(Phase.VOLUMES)
-        network = await self._engine.ensure_network(names.NETWORK)
+        network, _ = await both(self._engine.ensure_network(names.NETWORK), attempt.enter(Phase.VOLUMES))
         host_gateway = await self._expose(network)
         await self._ensure_volumes(workspace, made)
 
@@ -166,8 +166,7 @@ class Provisioner:
         )
         container_id = await self._create(spec, await asyncio.to_thread(config_files, config, token))
 
-        await attempt.enter(Phase.START)
-        await self._engine.start(container_id)
+        await both(self._engine.start(container_id), attempt.enter(Phase.START))
         await self._started(attempt, container_id)
         return container_id
 

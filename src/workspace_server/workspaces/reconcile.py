@@ -20,6 +20,7 @@ from workspace_server.model.container import ContainerInfo
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
 from workspace_server.workspaces.observe import AT_ONCE, Observer
+from workspace_server.workspaces.progress import begun
 from workspace_server.workspaces.provision import Provisioner
 
 log = structlog.get_logger(__name__)
@@ -69,8 +70,11 @@ class Reconciler:
         )
 
     def wake(self) -> None:
-        """There is a new wish: to run, to rest, or to go."""
+        """There is a new wish: to run, or to go."""
         self._wishes.set()
+
+    def look(self) -> None:
+        """Something that runs is to rest: whether it does is seen by looking at the facts."""
         self._facts.set()
 
     def start(self) -> None:
@@ -146,7 +150,7 @@ class Reconciler:
         if not self._pauses.over(workspace.id, workspace.generation):
             return
         async with self._database.write(durable=False) as tx:
-            claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation)
+            claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation, begun())
         if claimed is None:
             self._wishes.set()  # wanted once more, or not any more, since the row was read
             return
