@@ -127,7 +127,7 @@ async def test_after_a_cancelled_checkout_the_next_one_works(
     assert contents((await store.checkout(template, repository.tip(), Deadline(60))).path) == FILES
 
 
-@pytest.fixture(params=["init", "fetch", "read-tree", "checkout-index"])
+@pytest.fixture(params=["init", "fetch", "read-tree"])
 def on_a_full_disk(
     request: pytest.FixtureRequest,
     store_for: Callable[[GitAccess], CheckoutStore],

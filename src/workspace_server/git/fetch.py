@@ -132,7 +132,7 @@ class CheckoutStore:
 
     async def _made_from_store(self, work: _Work) -> Checkout:
         await work.store.open("sha1" if len(work.commit) == _SHA1_DIGITS else "sha256")
-        if not await work.store.has(work.commit):
+        if not work.store.has(work.commit):
             await self._fetch(work)
         try:
             tree = await work.store.tree(work.commit)
