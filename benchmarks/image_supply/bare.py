@@ -43,11 +43,14 @@ class Bare:
         """A container that runs."""
         return shlex.join(["docker", "run", "--detach", *self.settings(name), image])
 
+    def create(self, name: str, image: str) -> str:
+        """A container that does not run yet."""
+        return shlex.join(["docker", "create", *self.settings(name), image])
+
     def run_with_files(self, name: str, image: str, folder: Path) -> str:
         """The same, with the files of ``folder`` in its configuration volume before it runs."""
-        create = shlex.join(["docker", "create", *self.settings(name), image])
         copy = shlex.join(["docker", "cp", "--quiet", "--archive", f"{folder}/.", f"{name}:/configs"])
-        return f"{create}\n{copy}\n{shlex.join(['docker', 'start', name])}"
+        return f"{self.create(name, image)}\n{copy}\n{shlex.join(['docker', 'start', name])}"
 
     def settings(self, name: str) -> list[str]:
         """What a workspace's container has: volumes, network, port, limits, platform, environment."""
