@@ -18,11 +18,19 @@ S = WorkspaceStatus
 
 
 async def in_status(app: InProcess, status: WorkspaceStatus, **columns: Any) -> str:
-    """A workspace in any status, however it got there."""
+    """A workspace in any status, however it got there; a container of its was made."""
     identity = await workspace(app, status=S.PROVISIONING)
+    columns = {"phases": reached(Phase.CONTAINER), **columns}
     async with app.services.database.write() as tx:
         assert await app.services.store.touch(tx, identity, status=status, **columns)
     return identity
+
+
+def reached(*phases: Phase) -> dict[str, Any]:
+    entered = Phases()
+    for phase in phases:
+        entered.enter(phase)
+    return entered.as_json()
 
 
 async def row(app: InProcess, identity: str) -> Workspace:
@@ -48,13 +56,19 @@ async def test_a_register_brings_online(app: InProcess, status: WorkspaceStatus)
     ]
 
 
-@pytest.mark.parametrize("reached", [Phase.START, Phase.ONLINE])
+@pytest.mark.parametrize("phase", [Phase.IMAGE, Phase.ENVIRONMENT, Phase.VOLUMES])
+async def test_a_container_that_is_about_to_be_replaced_brings_nothing_online(app: InProcess, phase: Phase) -> None:
+    identity = await in_status(app, S.PROVISIONING, phases=reached(Phase.IMAGE, phase))
+    await app.services.registry.register(identity, CARD)
+    await beat(app, identity)
+    assert (await row(app, identity)).status is S.PROVISIONING
+
+
+@pytest.mark.parametrize("phase", [Phase.START, Phase.ONLINE])
 @pytest.mark.parametrize("call", ["register", "heartbeat"])
-async def test_the_first_call_ends_all_phases_with_the_status(app: InProcess, reached: Phase, call: str) -> None:
-    phases = Phases()
-    for phase in (Phase.IMAGE, reached):
-        phases.enter(phase)
-    identity = await in_status(app, S.PROVISIONING, phases=phases.as_json())
+async def test_the_first_call_ends_all_phases_with_the_status(app: InProcess, phase: Phase, call: str) -> None:
+    entered = reached(Phase.IMAGE, Phase.CONTAINER, phase)
+    identity = await in_status(app, S.PROVISIONING, phases=entered)
     if call == "register":
         await app.services.registry.register(identity, CARD)
     else:
@@ -62,7 +76,7 @@ async def test_the_first_call_ends_all_phases_with_the_status(app: InProcess, re
     found = await row(app, identity)
     assert (found.status, set(found.phases), {phase["state"] for phase in found.phases.values()}) == (
         S.ONLINE,
-        {Phase.IMAGE, reached, Phase.ONLINE},
+        {Phase.IMAGE, Phase.CONTAINER, phase, Phase.ONLINE},
         {"done"},
     )
 

@@ -96,8 +96,8 @@ async def test_it_tells_which_pull_it_waits_for(here: World, image: PackedImage,
     await eventually(front.gate.arrived.is_set, "layers are asked for")
     row, (record,) = await here.row(workspace), here.book.newest()
     front.gate.release()
-    await here.call_of_agent(workspace)
-    await here.settle()
+    await here.service.remove(workspace, confirmed=True, purge=True)
+    await here.fulfil()
 
     assert row.image is not None
     assert (row.image.source, row.image.build, row.image.id) == ("registry", record.id, None)

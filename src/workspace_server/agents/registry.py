@@ -8,7 +8,7 @@ from workspace_server.db.schema import now
 from workspace_server.errors import AuthError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
-from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.model.workspace import Phase, Workspace, WorkspaceStatus
 from workspace_server.workspaces.progress import Phases
 
 _DEGRADED_FROM = 0.5
@@ -59,7 +59,7 @@ class AgentRegistry:
             row = await self._workspaces.touch(tx, workspace_id, agent_card=agent_card, last_heartbeat_at=now())
             if row is None:
                 raise AuthError("this workspace is not here any more", code="unknown_workspace")
-            if row.status in _COMES_ONLINE:
+            if row.status in _COMES_ONLINE and not _is_of_an_earlier_container(row):
                 row = await self._come_online(tx, row, {"url": row.url, "agent_card": agent_card})
             await self._events.record(
                 tx,
@@ -82,15 +82,13 @@ class AgentRegistry:
             row = await self._workspaces.touch(tx, workspace_id, **changes)
             if row is None:
                 return
-            if (
-                row.failure is None
-            ):  # why its provisioning failed, or what it waits for, is not the agent's to overwrite
+            if row.failure is None:  # why its provisioning failed, or what it waits for, stays
                 await self._workspaces.touch(tx, workspace_id, last_sample_error=beat.sample_error)
             await self._follow(tx, row, beat)
 
     async def _follow(self, tx: Transaction, row: Workspace, beat: Heartbeat) -> None:
         match row.status:
-            case WorkspaceStatus.PROVISIONING:
+            case WorkspaceStatus.PROVISIONING if not _is_of_an_earlier_container(row):
                 await self._come_online(tx, row, {"recovered_from": "provisioning"})
             case WorkspaceStatus.OFFLINE:
                 await self._come_online(tx, row, {})
@@ -120,3 +118,11 @@ class AgentRegistry:
     async def _degrade(self, tx: Transaction, row: Workspace, payload: dict[str, Any]) -> None:
         await self._workspaces.move(tx, row.id, WorkspaceStatus.DEGRADED, leaving=row.status)
         await self._events.record(tx, Event(type=EventType.DEGRADED, workspace_id=row.id, payload=payload))
+
+
+def _is_of_an_earlier_container(row: Workspace) -> bool:
+    """Whether an agent that calls now runs in a container that is about to be replaced.
+
+    Its token is valid until the phase in which the new container's is made.
+    """
+    return row.status is WorkspaceStatus.PROVISIONING and Phase.CONTAINER not in row.phases
