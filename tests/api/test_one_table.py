@@ -68,7 +68,7 @@ async def test_every_list_of_an_answer_is_the_table(
 
 
 async def test_a_refresh_of_everything_from_a_registry_is_of_the_table(server: InProcess) -> None:
-    """Without an engine all of them fail. A server that builds refreshes what is used, and here nothing is."""
+    """Without an engine all of them fail; a server that builds cannot even tell which are used."""
     answer = await body(server, "POST", "/admin/workspace-images/refresh")
     pulls = server.services.settings.image_registry is not None
 

@@ -60,6 +60,19 @@ async def test_what_was_pushed_while_no_server_ran_is_noticed(here: World, stage
         assert await images(next_one, workspace) == [newer.id]
 
 
+async def test_a_registry_that_goes_back_to_an_older_image_is_followed(here: World, stage: Stage) -> None:
+    """Though the engine has that image still, under no name."""
+    workspace = await here.online(LANGGRAPH)
+    await stage.push()
+    await look(here, stage)
+    await come_online(here, workspace)
+    await stage.hub.push("team/workspace-template-langgraph", stage.pushed[0])
+    await look(here, stage)
+    await come_online(here, workspace)
+
+    assert await images(here, workspace) == [stage.pushed[0].id]
+
+
 async def test_a_new_index_of_the_same_image_moves_nothing(here: World, stage: Stage) -> None:
     """As when an image for another platform is added."""
     workspace = await here.online(LANGGRAPH)

@@ -198,9 +198,10 @@ class Rollout:
         return {each.labels[names.WORKSPACE_ID]: each for each in found if names.WORKSPACE_ID in each.labels}
 
     def _why_later(self, row: Workspace) -> str | None:
+        """Why it is not even tried to move it. Tasks are counted by ``Lifecycle.move``, while nobody changes them."""
         if row.status is WorkspaceStatus.PROVISIONING:
             return _PROVISIONING
-        return _BUSY if row.active_tasks or self._talks_to(row.id) else None
+        return _BUSY if self._talks_to(row.id) else None
 
 
 def _runs(row: Workspace, container: ContainerInfo | None) -> str | None:
