@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from structlog.testing import capture_logs
 
 from workspace_server.concurrency import TaskScope, periodic
@@ -65,3 +66,19 @@ async def test_periodic_work_survives_a_round_that_fails_and_logs_it() -> None:
             await rounds.reached(2)
 
     assert [(entry["event"], entry["work"]) for entry in logs] == [("periodic work failed", "count")]
+
+
+async def test_pauses_vary_by_the_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[tuple[float, float]] = []
+
+    def chosen(least: float, most: float) -> float:
+        bounds.append((least, most))
+        return 0.0 if len(bounds) == 1 else NEVER
+
+    monkeypatch.setattr("workspace_server.concurrency.random.uniform", chosen)
+    rounds = Rounds()
+    async with TaskScope() as scope:
+        scope.start(periodic("count", NEVER, rounds, asyncio.Event(), jitter=0.25), name="count")
+        await rounds.reached(2)
+
+    assert bounds[0] == (0.75, 1.25)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX
-from workspace_server.settings import Environment, Settings, load_settings, runs_in_container
+from workspace_server.settings import Environment, Settings, load_settings
 
 VALID = [
     ("PORT", "9000", "port", 9000),
@@ -27,6 +27,12 @@ VALID = [
     ("MOLECULE_IMAGE_PLATFORM", "linux/arm64", "image_platform", "linux/arm64"),
     ("MOLECULE_IMAGE_PLATFORM", "linux/arm/v7", "image_platform", "linux/arm/v7"),
     ("MOLECULE_IMAGE_PULL", "always", "image_pull", "always"),
+    ("IMAGE_AUTO_REFRESH", "true", "auto_refresh", True),
+    ("IMAGE_AUTO_REFRESH", " TRUE ", "auto_refresh", True),
+    ("IMAGE_AUTO_REFRESH", "false", "auto_refresh", False),
+    ("IMAGE_AUTO_REFRESH", "0", "auto_refresh", False),
+    ("IMAGE_AUTO_REFRESH", "", "auto_refresh", False),
+    ("MOLECULE_IMAGE_AUTO_REFRESH_SECONDS", "1", "auto_refresh_seconds", 1),
     ("MOLECULE_IMAGE_PULL_STALL_SECONDS", "1", "pull_stall_seconds", 1),
     ("MOLECULE_IMAGE_PULL_MAX_SECONDS", "1", "pull_max_seconds", 1),
     ("GHCR_USER", "octocat", "ghcr_user", "octocat"),
@@ -60,6 +66,8 @@ DEFAULTS: dict[str, Any] = {
     "image_registry": None,
     "image_platform": None,
     "image_pull": "missing",
+    "auto_refresh": False,
+    "auto_refresh_seconds": 300,
     "pull_stall_seconds": 300,
     "pull_max_seconds": 3600,
     "ghcr_user": None,
@@ -225,29 +233,3 @@ def test_every_example_is_valid(field: Any) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1
-
-
-@pytest.mark.parametrize(
-    ("marks", "first_namespaces", "expected"),
-    [
-        ({"/.dockerenv"}, False, True),
-        ({"/run/.containerenv"}, False, True),
-        ({"/.dockerenv"}, True, False),
-        (set(), False, False),
-    ],
-)
-def test_a_container_is_a_mark_outside_the_first_namespaces(
-    monkeypatch: pytest.MonkeyPatch, marks: set[str], *, first_namespaces: bool, expected: bool
-) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(Path, "exists", lambda path: str(path) in marks)
-    monkeypatch.setattr("workspace_server.settings._in_first_namespaces", lambda: first_namespaces)
-
-    assert runs_in_container() == expected
-
-
-def test_other_systems_run_no_program_in_a_container_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.setattr(Path, "exists", lambda _: True)
-
-    assert not runs_in_container()

@@ -8,6 +8,7 @@ from workspace_server.settings import load_settings
 NOT_A_NUMBER = "is not a whole number"
 NUMBERS = {
     "PORT": "8080",
+    "MOLECULE_IMAGE_AUTO_REFRESH_SECONDS": "300",
     "MOLECULE_IMAGE_PULL_STALL_SECONDS": "300",
     "MOLECULE_IMAGE_PULL_MAX_SECONDS": "3600",
     "MOLECULE_LOCAL_BUILD_CONCURRENCY": "2",
@@ -24,6 +25,7 @@ NUMBERS_OR_BLANK = {**NUMBERS, "MOLECULE_MAX_TIER": "2"}
 WORDS = {
     "MOLECULE_ENV": ("production", "'development', 'staging' or 'production'"),
     "MOLECULE_OWNER_TOKEN": ("required", "'auto' or 'required'"),
+    "IMAGE_AUTO_REFRESH": ("true", "'true' or 'false'"),
     "MOLECULE_IMAGE_PULL": ("always", "'missing' or 'always'"),
     "MOLECULE_WORKSPACE_RESTART_POLICY": ("no", "'no', 'always', 'unless-stopped' or 'on-failure'"),
     "MOLECULE_LOG_FORMAT": ("json", "'auto', 'human' or 'json'"),
@@ -77,6 +79,11 @@ def test_an_unknown_word_is_refused_with_the_known_ones(variable: str) -> None:
     error = refusal(**{variable: "prd"})
 
     assert (error.message, error.hint) == (f"{variable}='prd' must be {words}", f"for example {variable}={example}")
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "on", "y"])
+def test_another_word_for_yes_is_no_refresh_and_no_silence(value: str) -> None:
+    assert refusal(IMAGE_AUTO_REFRESH=value).message == f"IMAGE_AUTO_REFRESH='{value}' must be 'true' or 'false'"
 
 
 @pytest.mark.parametrize("value", ["agents.example.org", "ftp://agents.example.org", "http://", "https://a b", "//a"])

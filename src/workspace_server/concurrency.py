@@ -9,6 +9,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -259,10 +260,17 @@ class Changes(Generic[K]):
 
 
 async def periodic(
-    name: str, seconds: float, work: Callable[[], Awaitable[None]], wake: asyncio.Event, *, at_once: bool = True
+    name: str,
+    seconds: float,
+    work: Callable[[], Awaitable[None]],
+    wake: asyncio.Event,
+    *,
+    at_once: bool = True,
+    jitter: float = 0.0,
 ) -> None:
     """Call ``work`` whenever ``wake`` is set and at least every ``seconds``, for ever; the first time ``at_once``.
 
+    ``jitter`` is the share by which the pauses vary, so that what began together does not come back together.
     The one place where a broad ``except`` is right: a round that fails is logged, and the next one comes.
     """
     while True:
@@ -273,7 +281,8 @@ async def periodic(
                 log.exception("periodic work failed", work=name)
         at_once = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            pause = seconds * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311 - no secret
+            async with asyncio.timeout(pause):
                 await wake.wait()
         wake.clear()
 

@@ -44,6 +44,15 @@ def _platform(value: str | None) -> str | None:
     return value
 
 
+def _auto_refresh(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word not in ("true", "false", "0", "no", "off"):
+        raise ValueError("must be 'true' or 'false'")
+    return word == "true"
+
+
 def _runtime_names(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -85,5 +94,7 @@ Platform = Annotated[str | None, BeforeValidator(_platform)]
 """``os/architecture[/variant]``; empty: no preference."""
 RuntimeNames = Annotated[tuple[str, ...], BeforeValidator(_runtime_names)]
 Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
+AutoRefresh = Annotated[bool, BeforeValidator(_auto_refresh)]
+"""On for ``true`` alone, in any case, as it always was; what else might mean yes is refused, not ignored."""
 Place = Annotated[Path, AfterValidator(_place)]
 Ref = Annotated[str, BeforeValidator(_ref)]

@@ -6,7 +6,6 @@ variable, its value and a valid example.
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +16,7 @@ from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, Repositor
 from workspace_server.model.secret import parse_encryption_key
 from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
+    AutoRefresh,
     EncryptionKey,
     Environment,
     EnvironmentName,
@@ -43,9 +43,6 @@ _PASSED_ON = re.compile(
 _FOR_HELPERS = re.compile(
     r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
 )
-
-# The inode numbers that the kernel gives to its first namespaces (include/linux/proc_ns.h).
-_FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE, "ipc": 0xEFFFFFFF}
 
 
 _BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
@@ -119,6 +116,19 @@ class Settings(BaseModel):
         alias="MOLECULE_IMAGE_PULL",
         description="When an image is pulled from the registry: when it is missing, or at every start of a workspace.",
         examples=["always"],
+    )
+    auto_refresh: AutoRefresh = Field(
+        default=False,
+        alias="IMAGE_AUTO_REFRESH",
+        description="Whether the registry is watched, and workspaces are moved to newly pushed images by themselves.",
+        examples=["true"],
+    )
+    auto_refresh_seconds: int = Field(
+        300,
+        alias="MOLECULE_IMAGE_AUTO_REFRESH_SECONDS",
+        ge=1,
+        description="How often the registry is asked for each runtime's newest image.",
+        examples=["300"],
     )
     pull_stall_seconds: int = Field(
         300, alias="MOLECULE_IMAGE_PULL_STALL_SECONDS", ge=1, description="Limit without progress.", examples=["300"]
@@ -380,19 +390,3 @@ def _user_directory(environ: Mapping[str, str], variable: str, below_home: str) 
     if configured.startswith("/"):
         return Path(configured)
     return Path(environ.get("HOME") or Path.home()) / below_home
-
-
-def runs_in_container() -> bool:
-    """Whether this program itself runs in a container, where loopback means nothing to others.
-
-    A virtual machine made from an image carries a container's mark as well, but it has the kernel's first namespaces.
-    """
-    marked = any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
-    return sys.platform == "linux" and marked and not _in_first_namespaces()
-
-
-def _in_first_namespaces() -> bool:
-    try:
-        return all(Path(f"/proc/self/ns/{kind}").stat().st_ino == number for kind, number in _FIRST_NAMESPACES.items())
-    except OSError:
-        return False

@@ -15,6 +15,7 @@ from workspace_server.db import Database, EventStore, SecretStore, TokenStore, W
 from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
 from workspace_server.engine import Engine, ImageBuilder, RegistryAccess, open_engine, resolve_address
+from workspace_server.engine.here import runs_in_container
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
@@ -29,10 +30,11 @@ from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
-from workspace_server.settings import Settings, runs_in_container
+from workspace_server.settings import Settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.vault import Vault
 
@@ -65,6 +67,7 @@ class Services:
     tokens: TokenStore
     registry: AgentRegistry
     proxy: AgentProxy
+    rollout: Rollout
 
     @property
     def owner_needs_token(self) -> bool:
@@ -125,10 +128,23 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         lifecycle = Lifecycle(
             database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
         )
+        proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake)
+        rollout = Rollout(
+            images=images.service,
+            registry=images.registry,
+            runtimes=runtimes,
+            engine=engine,
+            workspaces=store,
+            lifecycle=lifecycle,
+            instance=instance,
+            talks_to=proxy.talks_to,
+        )
         await _look_once(engine, bridge, reconciler)
         reconciler.start()
         pruning = periodic("prune", _PRUNE_SECONDS, images.pruner.keep_within, asyncio.Event(), at_once=False)
         scope.start(pruning, name="prune")
+        if settings.auto_refresh:
+            rollout.watch(scope, settings.auto_refresh_seconds)
         yield Services(
             settings=settings,
             instance=instance,
@@ -154,7 +170,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             store=store,
             tokens=tokens,
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
-            proxy=AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake),
+            proxy=proxy,
+            rollout=rollout,
         )
 
 
@@ -182,6 +199,7 @@ def _secret_service(settings: Settings, directory: DataDirectory, database: Data
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ImageParts:
     service: ImageService
+    registry: RegistryImages
     survey: Survey
     pruner: Pruner
     book: BuildBook
@@ -236,7 +254,7 @@ def _image_parts(
         budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
         used_by_rows=rows.images_in_use,
     )
-    return _ImageParts(service=service, survey=survey, pruner=pruner, book=book)
+    return _ImageParts(service=service, registry=registry, survey=survey, pruner=pruner, book=book)
 
 
 def _pulls(settings: Settings, engine: Engine, book: BuildBook, scope: TaskScope) -> Pulls:

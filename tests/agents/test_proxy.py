@@ -220,3 +220,25 @@ async def test_the_names_of_the_systems_own_callers_cannot_be_used(app: InProces
     answer = await send(app, await workspace(app, url=agent.url), X_Workspace_ID=name)
     assert (code(answer), json.loads(answer[1])["error"]) == ((403, "reserved_caller"), "invalid caller ID")
     assert agent.bodies == []
+
+
+async def test_it_knows_to_whom_a_message_is_under_way(app: InProcess, agent: Agent) -> None:
+    target = await workspace(app, url=agent.url)
+    talking: list[bool] = []
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        talking.append(app.services.proxy.talks_to(target))
+        return web.Response(status=500)
+
+    agent.answer = answer
+    before = app.services.proxy.talks_to(target)
+    await send(app, target)
+
+    assert (before, talking, app.services.proxy.talks_to(target)) == (False, [True], False)
+
+
+async def test_a_message_that_found_nobody_is_under_way_no_more(app: InProcess) -> None:
+    target = await workspace(app, url=f"http://127.0.0.1:{free_port()}")
+    await send(app, target)
+
+    assert not app.services.proxy.talks_to(target)

@@ -92,6 +92,7 @@ ROUTES = {
     "GET /images/builds/{build}": Access(rule=PEOPLE),
     "GET /images/builds/{build}/log": Access(rule=PEOPLE),
     "DELETE /images/builds/{build}": Access(rule=PEOPLE, done=409),
+    "POST /admin/workspace-images/refresh": Access(rule=PEOPLE, query="?runtime=langgraph", done=LET_IN),
     "DELETE /workspaces/{workspace_id}": Access(rule=PEOPLE),  # the last: afterwards it is gone
 }
 

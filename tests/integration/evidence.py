@@ -49,12 +49,13 @@ KINDS = (
 @dataclass(slots=True)
 class Evidence:
     """What is known of one server. ``answers`` grows with every request that its client sends; images are searched
-    once.
+    once. Where nothing is built here there are no checkouts, and nothing of Git.
     """
 
     server: ServerProcess
     engine: Engine
     search: SecretSearch
+    builds_here: bool = True
     answers: list[tuple[str, bytes]] = field(default_factory=list)
     _saved: set[str] = field(default_factory=set)
 
@@ -92,15 +93,19 @@ class Evidence:
         for request, answer in self.answers:
             search.look("API answer", request, answer)
         search.look_below("home directory", home)  # with the cache, the data directory and all that is temporary
-        for path in _below(self.server.cache, "*/*/tree"):
-            search.look_below("checkout", path)
         for path in _below(self.server.cache, "builds/*/log"):
             search.look("build log", path, path.read_bytes())
-        for path in (*_below(self.server.cache, "*/git-*/config"), *home.glob(".gitconfig")):
-            search.look("git configuration", path, path.read_bytes())
-        await self._git_objects()
+        if self.builds_here:
+            await self._checkouts()
         self._database()
         await self._engine_objects()
+
+    async def _checkouts(self) -> None:
+        for path in _below(self.server.cache, "*/*/tree"):
+            self.search.look_below("checkout", path)
+        for path in (*_below(self.server.cache, "*/git-*/config"), *self.server.home.glob(".gitconfig")):
+            self.search.look("git configuration", path, path.read_bytes())
+        await self._git_objects()
 
     async def _git_objects(self) -> None:
         """The objects as they are inside their packs, where they are compressed."""

@@ -51,6 +51,13 @@ class Registry:
         await self._put_manifest(repository, tag, index, INDEX)
         return digest(index)
 
+    async def name(self, repository: str, old: str, new: str) -> None:
+        """Give what has a tag another tag as well."""
+        async with self.session.get(f"/v2/{repository}/manifests/{old}", headers={"Accept": MANIFEST}) as found:
+            assert found.status == 200, await found.text()
+            manifest = await found.read()
+        await self._put_manifest(repository, new, manifest, MANIFEST)
+
     def damage(self, blob: str, content: bytes | None = None) -> None:
         """Replace what the registry has under a digest, or lose it."""
         kind, _, value = blob.partition(":")

@@ -42,7 +42,8 @@ class RegistryFront:
     """A registry that asks for bearer tokens. Everybody gets one who is in ``accounts``, or anybody if it is ``open``.
 
     ``blob_host`` is where layers really lie: whoever asks for one is sent there. ``refusal`` and ``cuts`` (so many
-    answers with a layer end in the middle) are faults; ``gate`` holds layers until it is released.
+    answers with a layer end in the middle) are faults; ``gate`` holds layers until it is released. ``identity_tokens``
+    are what some users show instead of a password: they are traded for a token.
     """
 
     backend: Registry
@@ -53,6 +54,7 @@ class RegistryFront:
     refusal: Refusal | None = None
     cuts: int = 0
     gate: Gate | None = None
+    identity_tokens: Mapping[str, str] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     blobs_seen: list[Seen] = field(default_factory=list)
     _tokens: dict[str, str] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class RegistryFront:
         """What the registry itself answers."""
         self.seen.append(self._seen(request))
         if request.path == "/token":
-            return self._token(request)
+            return await self._token(request)
         if self._user(request) is None:
             return self._challenge(request)
         if self.refusal is not None and "/manifests/" in request.path:
@@ -95,14 +97,17 @@ class RegistryFront:
         request.transport.close()
         return response
 
-    def _token(self, request: web.BaseRequest) -> web.Response:
+    async def _token(self, request: web.BaseRequest) -> web.Response:
         user = self._basic(request)
+        if request.method == "POST":
+            user = self.identity_tokens.get(str((await request.post()).get("refresh_token")))
         if user is None and not self.open:
             denied = Refusal(status=403, code="DENIED", message="requested access to the resource is denied")
             return _refused(denied)
         token = secrets.token_urlsafe(24)
         self._tokens[token] = user or "anybody"
-        return web.json_response({"token": token, "expires_in": 300})
+        name = "access_token" if request.method == "POST" else "token"
+        return web.json_response({name: token, "expires_in": 300})
 
     def _challenge(self, request: web.BaseRequest) -> web.Response:
         parts = request.path.strip("/").split("/")

@@ -11,11 +11,14 @@ from structlog.typing import EventDict
 from support.engine import purge
 from support.git_repository import Repository
 from support.git_server import git_server
+from support.registry import PASSWORD, USER, Registry
+from support.registry_front import registry_front
 from support.templates import BASE_IMAGE, Files, config
 from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.events import EventLog
 from workspace_server.model import names
 
+from .rolling import Stage
 from .world import Supply, World, installation, world
 
 IDLE = """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]\n"""
@@ -62,6 +65,23 @@ async def here(
 ) -> AsyncIterator[World]:
     """A server."""
     async with world(tmp_path / "data", engine_url, supply, instance) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, engine_url: str, hub: Registry, supply: Supply, instance: str) -> AsyncIterator[Stage]:
+    """A registry, and servers that have their images from it."""
+    async with registry_front(hub, accounts={USER: PASSWORD}) as front:
+        opened = Stage(hub=hub, front=front, directory=tmp_path, supply=supply, instance=instance)
+        yield opened
+        await opened.clean(engine_url)
+
+
+@pytest.fixture
+async def running(stage: Stage) -> AsyncIterator[World]:
+    """A server on the stage."""
+    async with stage.server() as opened:
+        stage.platform = (await opened.engine.info()).platform
         yield opened
 
 

@@ -38,6 +38,7 @@ from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.vault import Vault
 
@@ -89,6 +90,9 @@ class World:
     registry: AgentRegistry
     secrets: SecretService
     lifecycle: Lifecycle
+    rollout: Rollout
+    talking: set[str]
+    """The workspaces that a message is under way to."""
 
     async def create(self, runtime: str = "idle", *, secrets: Mapping[str, str] | None = None, **fields: Any) -> str:
         spec = WorkspaceSpec(**{"name": "a", "runtime": runtime, "tier": 2, **fields})
@@ -139,8 +143,8 @@ class World:
     async def call_of_agent(self, workspace: str) -> None:
         await self.registry.register(workspace, {"name": "agent"})
 
-    async def beat_of_agent(self, workspace: str) -> None:
-        await self.registry.heartbeat(workspace, Heartbeat())
+    async def beat_of_agent(self, workspace: str, *, active_tasks: int = 0) -> None:
+        await self.registry.heartbeat(workspace, Heartbeat(active_tasks=active_tasks))
 
     async def containers(self, workspace: str | None = None) -> list[Any]:
         """What the engine has, running or not, of one workspace or of all."""
@@ -204,9 +208,10 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             limits=PullLimits(seconds=60, stall_seconds=60),
             scope=scope,
         )
+        runtimes = Runtimes.from_settings(settings)
         images = ImageService(
             source=image_source(settings),
-            runtimes=Runtimes.from_settings(settings),
+            runtimes=runtimes,
             engine=engine,
             wanted=WantedBuilds(engine=engine, resolver=resolver, ledger=ledger),
             files=files,
@@ -245,6 +250,20 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             secrets=sealed,
             wake=reconciler.wake,
         )
+        lifecycle = Lifecycle(
+            database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+        )
+        talking: set[str] = set()
+        rollout = Rollout(
+            images=images,
+            registry=RegistryImages(pulls),
+            runtimes=runtimes,
+            engine=engine,
+            workspaces=store,
+            lifecycle=lifecycle,
+            instance=instance,
+            talks_to=talking.__contains__,
+        )
         yield World(
             instance=instance,
             proxy=proxy,
@@ -260,9 +279,9 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             reconciler=reconciler,
             service=service,
             secrets=sealed,
-            lifecycle=Lifecycle(
-                database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
-            ),
+            lifecycle=lifecycle,
+            rollout=rollout,
+            talking=talking,
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class AgentProxy:
         self._workspaces = workspaces
         self._http = http
         self._wake = wake
+        self._under_way: Counter[str] = Counter()
+
+    def talks_to(self, workspace_id: str) -> bool:
+        """Whether a message to the workspace's agent is under way: it was sent, and is not answered yet."""
+        return self._under_way[workspace_id] > 0
 
     async def send(self, target_id: str, message: bytes, *, caller_id: str | None, seconds: float | None) -> Reply:
         """Send ``message`` to the agent of ``target_id``; ``caller_id`` None is a person.
@@ -110,6 +116,7 @@ class AgentProxy:
         request = self._http.build_request(
             "POST", target.url, content=message, headers={"Content-Type": "application/json"}, timeout=timeout
         )
+        self._under_way[target.id] += 1
         try:
             async with asyncio.timeout(limit):
                 response = await self._http.send(request, stream=True)
@@ -129,6 +136,9 @@ class AgentProxy:
                 code="agent_unavailable",
                 hint=f"GET /workspaces/{target.id}/provisioning and the container's log say more",
             ) from error
+        finally:
+            self._under_way[target.id] -= 1
+            self._under_way += Counter()  # forgets those without any
 
 
 async def _bounded(response: httpx.Response) -> bytes:

@@ -14,6 +14,7 @@ from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace
 from workspace_server.workspaces.progress import seconds_since
+from workspace_server.workspaces.rollout import Refreshed
 
 
 def public_workspace(workspace: Workspace) -> Mapping[str, Any]:
@@ -185,6 +186,18 @@ def pruned(report: Pruned) -> Mapping[str, Any]:
         "freed": report.freed,
         "total": report.total,
         "budget": report.budget.bytes,
+    }
+
+
+def refreshed(done: Refreshed) -> Mapping[str, Any]:
+    """What a refresh did."""
+    return {
+        "pulled": done.pulled,
+        "built": done.built,
+        "failed": list(done.failed),
+        "errors": {name: error.as_dict() for name, error in done.failed.items()},
+        "recreated": done.recreated,
+        "left": done.left,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a registry gets to see: credentials from the settings, else from the docker configuration.
+"""What a registry gets to see: credentials from the settings, else from the docker configuration; and who is one.
 
 The engine reads no configuration of its users: whoever asks it for an image sends what the registry is to be shown.
 """
@@ -6,7 +6,9 @@ The engine reads no configuration of its users: whoever asks it for an image sen
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +16,7 @@ from typing import Any, Self
 import structlog
 from pydantic import SecretStr
 
+from workspace_server.certificates import trusted
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import configuration_directory
 from workspace_server.errors import WorkspaceServerError
@@ -26,6 +29,7 @@ log = structlog.get_logger(__name__)
 GHCR = "ghcr.io"
 
 _HELPER_SECONDS = 30
+_ENGINE_CERTIFICATES = Path("/etc/docker/certs.d")
 _CONFIGURATION = "the docker configuration"
 _TOKEN_USER = "<token>"  # noqa: S105 - what helpers call the user of an identity token
 _NOT_FOUND = b"credentials not found in native keychain"  # the helpers' common library, and therefore all of them
@@ -83,12 +87,16 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryAccess:
-    """Finds the credentials for a registry. ``configuration`` is the file of the docker configuration."""
+    """Finds the credentials for a registry. ``configuration`` is the file of the docker configuration.
+
+    ``certificates``: the file and the folder of trusted certificates that the operator named.
+    """
 
     ghcr: Login
     other: Login
     configuration: Path
     helper_environment: Mapping[str, str] = field(repr=False)
+    certificates: tuple[str | None, str | None] = (None, None)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -100,7 +108,22 @@ class RegistryAccess:
             ),
             configuration=configuration_directory(settings.passed_on) / "config.json",
             helper_environment=settings.for_helpers,
+            certificates=(
+                settings.passed_on.get("SSL_CERT_FILE") or settings.passed_on.get("CURL_CA_BUNDLE"),
+                settings.passed_on.get("SSL_CERT_DIR"),
+            ),
         )
+
+    def trust(self, host: str) -> ssl.SSLContext:
+        """Whom to trust to be that registry: whom the engine on this machine trusts, and every client of this server.
+
+        Reads files. Raises SettingsError for certificates that the operator named and that cannot be read.
+        """
+        context = trusted(*self.certificates)
+        for file in sorted((_ENGINE_CERTIFICATES / host).glob("*.crt")):
+            with suppress(OSError):  # what cannot be read is trusted by nobody
+                context.load_verify_locations(file)
+        return context
 
     async def credentials(self, host: str) -> Credentials:
         """The credentials for one registry: its variables', else the docker configuration's, else none.

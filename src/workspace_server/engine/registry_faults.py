@@ -64,11 +64,27 @@ def registry_fault(reference: str, error: BaseException | None, credentials: Cre
     """The error for ``reference``; None when ``error`` is not about the registry. It never shows the credentials."""
     if not isinstance(error, aiodocker.DockerError) or error.status == NO_CONNECTION or no_space(str(error.message)):
         return None
-    answer = credentials.masked(answer_of(error))
+    return refused(reference, error.status, answer_of(error), credentials)
+
+
+def refused(reference: str, status: int, answer: str, credentials: Credentials) -> SourceError:
+    """The error for an answer that is none of the image; it never shows the credentials."""
+    answer = credentials.masked(answer)
     refusal = _Refusal(
-        status=error.status, reference=reference, answer=answer, text=answer.lower(), origin=credentials.origin
+        status=status, reference=reference, answer=answer, text=answer.lower(), origin=credentials.origin
     )
     return next(fault(refusal) for applies, fault in _FAULTS if applies(refusal))
+
+
+def unanswered(reference: str, reason: str) -> SourceError:
+    """A registry that this server itself asks, past the engine, gave no answer that tells anything of the image."""
+    registry = registry_of(reference)
+    return SourceError(
+        f"the registry {registry} could not be asked for the image {reference}: {reason}",
+        code="registry_unreachable",
+        hint="check that this server reaches the registry, and trusts its certificate: SSL_CERT_FILE, or "
+        f"/etc/docker/certs.d/{registry}/ca.crt",
+    )
 
 
 def registry_of(reference: str) -> str:

@@ -1,7 +1,6 @@
 """Git's smart HTTP protocol, as much of it as a look-up needs: one ``GET info/refs`` in protocol v0."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-from workspace_server.errors import SettingsError
+from workspace_server.certificates import trusted
 from workspace_server.git.environment import GitAccess, origin
 from workspace_server.git.faults import Fault, GitFaultError, http_translated
 from workspace_server.git.refs import HEAD, RefsError, RefsParser, Search
@@ -51,7 +50,7 @@ async def open_http_client(access: GitAccess) -> AsyncIterator[httpx.AsyncClient
     other machines only, follows no redirect and keeps no cookie.
     """
     client = httpx.AsyncClient(
-        verify=_trust(access),
+        verify=trusted(access.certificate_file, access.certificate_directory),
         timeout=httpx.Timeout(LOOK_UP_SECONDS, connect=CONNECT_SECONDS),
         follow_redirects=False,
         mounts={"http://": None},  # http is for this machine only: a proxy would be told the token in plain text
@@ -59,21 +58,6 @@ async def open_http_client(access: GitAccess) -> AsyncIterator[httpx.AsyncClient
     )
     async with client:
         yield client
-
-
-def _trust(access: GitAccess) -> ssl.SSLContext:
-    file, directory = access.certificate_file, access.certificate_directory
-    try:
-        if file or directory:
-            return ssl.create_default_context(cafile=file, capath=directory)
-    except OSError as error:
-        raise SettingsError(
-            f"the trusted certificates in {file or directory} cannot be read",
-            hint="SSL_CERT_FILE, CURL_CA_BUNDLE or GIT_SSL_CAINFO must name a file of PEM certificates",
-        ) from error
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context
 
 
 async def look_up(http: httpx.AsyncClient, access: GitAccess, url: RepositoryUrl, ref: str | None) -> Advertised:

@@ -21,6 +21,7 @@ from workspace_server.images.build import lock_path
 from workspace_server.images.identity import PullIdentity
 from workspace_server.images.layers import Layers
 from workspace_server.images.lookup import same_platform
+from workspace_server.images.manifest import newest_digest
 from workspace_server.images.rate_limit import seconds_to_wait
 from workspace_server.images.records import BuildBook
 from workspace_server.images.words import pull_cancelled, pull_stalled, pull_too_long
@@ -90,6 +91,10 @@ class Pulls:
         if identity.platform and not any(same_platform(each, identity.platform) for each in found.platforms):
             raise wrong_platform(identity.reference, identity.platform, f"it is for {', '.join(found.platforms)}")
         return found.digest
+
+    async def newest_digest(self, identity: PullIdentity) -> str:
+        """The same, asked of the registry itself, which counts it as no pull: for who asks on a timer."""
+        return await newest_digest(identity, self._access)
 
     async def pull(
         self, identity: PullIdentity, reason: str, on_record: Callable[[str], Awaitable[None]], *, anew: bool
@@ -203,7 +208,7 @@ class Pulls:
         try:
             return await self._transfer(identity, record_id, credentials)
         except RateLimitedError as error:
-            if error.seconds is None and (seconds := await seconds_to_wait(identity, credentials)) is not None:
+            if error.seconds is None and (seconds := await seconds_to_wait(identity, self._access)) is not None:
                 raise error.until(seconds) from error
             raise
 

@@ -28,6 +28,14 @@ class Standing:
     reason: WorkspaceServerError | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What a registry has now of a runtime, by its digest, and that image when it is the one that is run here."""
+
+    digest: str
+    here: PulledImage | None
+
+
 class RegistryImages:
     """The images of one registry."""
 
@@ -61,6 +69,28 @@ class RegistryImages:
         return await self._pulls.present(identity) or await self._pulls.pull(
             identity, "image was removed", on_record, anew=False
         )
+
+    async def renew(
+        self, source: RegistrySource, runtime: str, on_record: Callable[[str], Awaitable[None]]
+    ) -> PulledImage:
+        """The image that the registry has now, whatever is here. Raises what a pull raises."""
+        return await self._pulls.pull(source.identity(runtime), "refresh", on_record, anew=True)
+
+    async def news(self, source: RegistrySource, runtime: str) -> News:
+        """Ask the registry itself for what is newest, and the engine whether that is here.
+
+        Raises SourceError as a pull does, and UnavailableError for the engine.
+        """
+        identity = source.identity(runtime)
+        digest = await self._pulls.newest_digest(identity)
+        tagged = await self._pulls.present(identity)
+        newest = await self._pulls.present(source.identity(runtime, digest))
+        is_here = tagged is not None and newest is not None and tagged.image.id == newest.image.id
+        return News(digest=digest, here=newest if is_here else None)
+
+    async def has(self, source: RegistrySource, runtime: str) -> bool:
+        """Whether the engine has an image of the runtime from there, however old. Raises UnavailableError."""
+        return await self._pulls.present(source.identity(runtime)) is not None
 
     async def standing(self, source: RegistrySource, runtime: str) -> Standing:
         """Ask the engine, and through it the registry, at this moment. Raises UnavailableError for the engine."""

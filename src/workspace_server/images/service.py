@@ -19,6 +19,7 @@ from workspace_server.images.registry import RegistryImages
 from workspace_server.images.source import ImageSource, LocalBuildSource, RegistrySource
 from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuild, WantedBuilds
+from workspace_server.model import names
 from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import ImageOnRow
 from workspace_server.runtimes import Runtimes, Template
@@ -108,6 +109,24 @@ class ImageService:
                 return _pulled(self.source, found)
             case _:
                 return await self.ensure(runtime, on_build)
+
+    async def refresh(self, runtime: str) -> EnsuredImage:
+        """The newest image of a runtime, whatever is here: pulled in any case, or built where its template moved.
+
+        The id of a build that made it for this call is its ``build``. Raises like ``ensure``.
+        """
+        match self.source:
+            case LocalBuildSource():
+                return await self._built(self._runtimes.template(runtime), self.source, _nobody)
+            case RegistrySource():
+                return _pulled(self.source, await self._registry.renew(self.source, runtime, _nobody))
+            case _:
+                assert_never(self.source)
+
+    async def built_here(self) -> set[str]:
+        """The runtimes of which builds of this cache made an image that is on the engine. Raises UnavailableError."""
+        images = await self._engine.images({names.MANAGED: "true"})
+        return {image.labels.get(names.RUNTIME, "") for image in images if self._ledger.find(image.id) is not None}
 
     async def begin_build(self, runtime: str, wish: BuildWish) -> str | ImageInfo:
         """Build the newest commit of ``runtime`` ahead of need: the build record's id, or the image that is there.
@@ -211,6 +230,10 @@ class ImageService:
             built_at=made.made_at if made else None,
             stale=wanted.stale,
         )
+
+
+async def _nobody(_record: str) -> None:
+    """Nobody wants to know which build or pull is waited for."""
 
 
 def _pulled(source: RegistrySource, found: PulledImage) -> EnsuredImage:

@@ -12,6 +12,8 @@ _S = WorkspaceStatus
 
 _BY_A_PERSON = frozenset(_S) - {_S.REMOVED}
 _WITH_NEW_SECRETS = frozenset({_S.PROVISIONING, _S.ONLINE, _S.DEGRADED, _S.OFFLINE, _S.FAILED})
+MOVABLE = frozenset({_S.PROVISIONING, _S.ONLINE, _S.DEGRADED, _S.OFFLINE})
+"""The statuses of workspaces that run, or are about to: those that may move to a newer image."""
 _PAUSABLE = frozenset(_S) - {_S.REMOVED, _S.PAUSED}
 _HIBERNATABLE = frozenset({_S.ONLINE, _S.DEGRADED})
 
@@ -47,6 +49,20 @@ class Lifecycle:
             for workspace_id in workspace_ids:
                 await self._want(tx, workspace_id, anew=False, leaving=_WITH_NEW_SECRETS)
         self._wake()
+
+    async def move(self, workspace_id: str, *, force: bool) -> bool:
+        """Provision it with the newest image, if it runs or should; whether that is wanted now.
+
+        One that works, or is being provisioned, stays as it is unless ``force``.
+        """
+        leaving = MOVABLE if force else MOVABLE - {_S.PROVISIONING}
+        async with self._database.write() as tx:
+            row = await self._workspaces.get(workspace_id)
+            if row is None or (row.active_tasks and not force):
+                return False
+            moved = await self._want(tx, workspace_id, anew=True, leaving=leaving)
+        self._wake()
+        return moved is not None
 
     async def pause(self, workspace_id: str) -> int:
         """Stop it and all below it; their files stay. How many were not paused yet. Raises NotFoundError."""
