@@ -90,6 +90,18 @@ async def test_a_claim_begins_the_next_generation(database: Database, store: Wor
     assert (claimed.generation, claimed.failure, claimed.phases, claimed.image) == (1, None, {}, None)
 
 
+async def test_a_claim_forgets_the_tasks_of_the_container_before(
+    database: Database, store: WorkspaceStore, create: Create
+) -> None:
+    await create()
+    async with database.write() as tx:
+        await store.touch(tx, "w", active_tasks=2, current_task="x")
+        claimed = await store.claim(tx, "w", 0)
+
+    assert claimed is not None
+    assert (claimed.active_tasks, claimed.current_task) == (0, "")
+
+
 async def test_of_fifty_claims_one_succeeds(database: Database, store: WorkspaceStore, create: Create) -> None:
     await create()
 

@@ -130,6 +130,8 @@ class WorkspaceStore:
             image=sa.case((workspaces.c.resolve_anew, sa.null()), else_=workspaces.c.image),
             failure=None,
             last_sample_error="",
+            active_tasks=0,
+            current_task="",
             container_started_at=None,
         )
 

@@ -202,4 +202,8 @@ def _image_refusal(spec: ContainerSpec, error: NotFoundError) -> ConflictError |
         return ConflictError(
             f"the image {spec.image_id} is not for the platform {spec.platform}", code="image_platform_mismatch"
         )
-    return NotFoundError(f"the image {spec.image_id} is not on the engine", code="image_not_found")
+    return NotFoundError(
+        f"the image {spec.image_id} is not on the engine",
+        code="image_not_found",
+        hint="somebody removed it since it was looked up; try again",
+    )
