@@ -205,6 +205,7 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["body_too_large"], "its body is larger than 1 MiB", "send less"]
     | Annotated[Literal["invalid_workspace_id"], "the workspace id is no UUID", "`GET /workspaces` has the ids"]
     | Annotated[Literal["workspace_not_found"], "there is no such workspace", "`GET /workspaces` lists them"]
+    | Annotated[Literal["no_container"], "the workspace has no container at this moment", "see its `provisioning`"]
     | Annotated[Literal["unknown_workspace"], "an agent calls for a workspace that was removed", "end the agent"]
     | Annotated[Literal["unknown_build"], "there is no such build", "`GET /images/builds` lists them"]
     | Annotated[Literal["build_ended"], "the build has ended, or another server makes it", "nothing"]

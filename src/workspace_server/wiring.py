@@ -34,6 +34,7 @@ from workspace_server.settings import Settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.vault import Vault
@@ -62,6 +63,7 @@ class Services:
     pruner: Pruner
     workspaces: WorkspaceService
     lifecycle: Lifecycle
+    logs: ContainerLogs
     secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
@@ -166,6 +168,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 wake=reconciler.wake,
             ),
             lifecycle=lifecycle,
+            logs=ContainerLogs(engine, instance),
             secrets=secrets,
             store=store,
             tokens=tokens,

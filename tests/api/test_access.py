@@ -61,6 +61,7 @@ ROUTES = {
     "GET /workspaces": Access(rule=PEOPLE),
     "GET /workspaces/{workspace_id}": Access(rule=KNOWN),
     "GET /workspaces/{workspace_id}/provisioning": Access(rule=OWN_READS),
+    "GET /workspaces/{workspace_id}/logs": Access(rule=OWN_READS, done=LET_IN),
     # Let in: the agent of the workspace does not run.
     "POST /workspaces/{workspace_id}/a2a": Access(rule=KNOWN, body={"method": "message/send"}, done=503),
     "POST /workspaces/{workspace_id}/restart": Access(rule=OWN_READS),

@@ -16,8 +16,6 @@ from workspace_server.errors import ConflictError, InvalidRequestError, NotFound
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
 from workspace_server.model.names import INSTANCE, MANAGED
 
-_LOG_LIMIT = 1024 * 1024
-_FRAME_HEADER = 8
 _OWNER = 1000
 
 
@@ -133,16 +131,6 @@ class Containers:
             with suppress(NotFoundError):
                 await self._wait(container_id, "removed", operation, SLOW)
 
-    async def logs_tail(self, container_id: str, lines: int) -> str:
-        """The last lines of a container's stdout and stderr, as they came, at most 1 MiB. Raises NotFoundError."""
-        params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
-        path, operation = f"containers/{container_id}/logs", f"read the log of the container {container_id[:12]}"
-        async with self._connection.stream("GET", path, operation=operation, params=params) as body:
-            raw = bytearray()
-            async for chunk in body.iter_any():
-                raw += chunk
-        return demultiplexed(bytes(raw)).decode(errors="replace")[-_LOG_LIMIT:]
-
     async def wait_exit(self, container_id: str) -> int:
         """Wait until a started container ends and return its exit code. Raises NotFoundError when there is none."""
         return await self._wait(container_id, "not-running", f"wait for the container {container_id[:12]}", None)
@@ -181,19 +169,6 @@ def _entry(name: str, mode: int) -> tarfile.TarInfo:
     entry.mode = mode
     entry.mtime = int(time.time())
     return entry
-
-
-def demultiplexed(raw: bytes) -> bytes:
-    """The text of the engine's framed log stream: each frame is 8 bytes of header, its length in the last 4, then text.
-
-    A last frame that was cut off is kept as far as it goes.
-    """
-    text, position = bytearray(), 0
-    while position + _FRAME_HEADER <= len(raw):
-        start = position + _FRAME_HEADER
-        position = start + int.from_bytes(raw[start - 4 : start], "big")
-        text += raw[start:position]
-    return bytes(text)
 
 
 def _image_refusal(spec: ContainerSpec, error: NotFoundError) -> ConflictError | NotFoundError:

@@ -19,18 +19,17 @@ from workspace_server.model.container import ContainerFile, ContainerSpec, Netwo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
-from workspace_server.text import plain, shortened, without_user
+from workspace_server.text import without_user
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
+from workspace_server.workspaces.logs import last_words
 from workspace_server.workspaces.secrets import SecretService
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_LAST_LINES = 30
-_LONGEST_LINE = 500
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
 _SILENT: Final = "agent_silent"
@@ -239,25 +238,18 @@ class Provisioner:
     async def _exited(self, container_id: str, exit_code: int) -> TemplateError:
         return TemplateError(
             f"the agent's container ended with exit code {exit_code} before the agent's first call\n"
-            + await self._last_lines(container_id),
+            + await last_words(self._engine, container_id),
             code="agent_exited",
             hint="correct what the last lines complain of, then create the workspace again",
         )
 
     async def _silent(self, container_id: str, limit: float) -> TemplateError:
-        lines, url = await self._last_lines(container_id), without_user(self._settings.agents_url)
+        lines, url = await last_words(self._engine, container_id), without_user(self._settings.agents_url)
         return TemplateError(
             f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
             code=_SILENT,
             hint=f"does the container reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
-
-    async def _last_lines(self, container_id: str) -> str:
-        try:
-            written = plain(await self._engine.logs_tail(container_id, _LAST_LINES)).strip()
-            return "\n".join(shortened(line, _LONGEST_LINE) for line in written.splitlines()) or "(it wrote nothing)"
-        except WorkspaceServerError:
-            return "(its log could not be read)"
 
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError, made: list[str]) -> None:
         """Undo what this attempt made, by label, and say why it failed."""
