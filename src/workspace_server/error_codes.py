@@ -190,6 +190,7 @@ DependencyCode: TypeAlias = (
     ]
     | Annotated[Literal["agent_unavailable"], "an agent that is asked for something is not there", "see the workspace"]
     | Annotated[Literal["agent_timeout"], "an agent that is asked for something stays silent", "see the workspace"]
+    | Annotated[Literal["agent_error"], "an agent: it answered a message with an error", "the container's log"]
     | Annotated[Literal["reply_too_large"], "an agent: it answered with more than 10 MiB", "make it answer in parts"]
     | Annotated[
         Literal["server_unavailable"], "no server answers where a command looks for it", "`workspace-server serve`"
@@ -205,6 +206,7 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["body_too_large"], "its body is larger than 1 MiB", "send less"]
     | Annotated[Literal["invalid_workspace_id"], "the workspace id is no UUID", "`GET /workspaces` has the ids"]
     | Annotated[Literal["workspace_not_found"], "there is no such workspace", "`GET /workspaces` lists them"]
+    | Annotated[Literal["ambiguous_workspace"], "a command: several workspaces are called so", "use an id"]
     | Annotated[Literal["no_container"], "the workspace has no container at this moment", "see its `provisioning`"]
     | Annotated[Literal["unknown_workspace"], "an agent calls for a workspace that was removed", "end the agent"]
     | Annotated[Literal["unknown_build"], "there is no such build", "`GET /images/builds` lists them"]
