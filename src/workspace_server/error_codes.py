@@ -214,6 +214,15 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["not_built_here"], "images come from a registry here: nothing is built", "nothing"]
     | Annotated[Literal["not_found"], "the container engine has no such object", "try again"]
     | Annotated[Literal["unknown_parent"], "`parent_id` names no workspace", "`GET /workspaces` has the ids"]
+    | Annotated[
+        Literal["parent_cycle"], "`parent_id` names a workspace below this one, or itself", "see their `parent_id`"
+    ]
+    | Annotated[
+        Literal["workspace_dir_refused"], "no workspace may have this directory; the hint says why", "use another one"
+    ]
+    | Annotated[
+        Literal["invalid_workspace_access"], "`workspace_access` is none, or has no directory", "the hint lists them"
+    ]
     | Annotated[Literal["invalid_tier"], "`tier` is not one that is allowed here", "`MOLECULE_MAX_TIER`"]
     | Annotated[Literal["invalid_secret"], "a secret's name or value cannot be one", "the message says why"]
     | Annotated[Literal["secret_not_found"], "there is no such secret", "`GET …/secrets` lists them"]

@@ -31,8 +31,10 @@ from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings
+from workspace_server.surroundings import runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.rollout import Rollout
@@ -64,6 +66,7 @@ class Services:
     workspaces: WorkspaceService
     lifecycle: Lifecycle
     logs: ContainerLogs
+    directories: WorkspaceDirectories
     secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
@@ -104,7 +107,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         images = _image_parts(
             settings=settings, runtimes=runtimes, engine=engine, git=(git_access, git_http), rows=store, scope=scope
         )
-        bridge = Bridge()
+        bridge, directories = Bridge(), WorkspaceDirectories.from_settings(settings)
         secrets = _secret_service(settings, directory, database)
         provisioner = Provisioner(
             database=database,
@@ -113,6 +116,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             events=events,
             images=images.service,
             secrets=secrets,
+            directories=directories,
             engine=engine,
             instance=instance,
             settings=settings,
@@ -169,6 +173,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
             lifecycle=lifecycle,
             logs=ContainerLogs(engine, instance),
+            directories=directories,
             secrets=secrets,
             store=store,
             tokens=tokens,

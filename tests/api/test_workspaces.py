@@ -179,8 +179,6 @@ async def test_a_removed_parent_is_refused(app: InProcess) -> None:
         ("template", "claude-code-default"),
         ("external", True),
         ("url", "http://agent.example:8000"),
-        ("workspace_dir", "/srv/files"),
-        ("workspace_access", "read_only"),
         ("initial_memories", [{"content": "x"}]),
     ],
 )

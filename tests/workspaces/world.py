@@ -37,6 +37,7 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
@@ -228,6 +229,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             events=events,
             images=images,
             secrets=sealed,
+            directories=WorkspaceDirectories.from_settings(settings),
             engine=engine,
             instance=instance,
             settings=settings,

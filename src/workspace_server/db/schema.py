@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = "0003"
+REVISION = "0005"
 """The newest migration: a database that names it needs no migrating."""
 
 metadata = sa.MetaData()
@@ -75,6 +75,8 @@ workspaces = sa.Table(
     sa.Column("last_outbound_at", UtcDateTime),
     sa.Column("budget_limit", sa.BigInteger),
     sa.Column("monthly_spend", sa.BigInteger, nullable=False),
+    sa.Column("workspace_dir", sa.Text),
+    sa.Column("workspace_access", sa.Text, nullable=False, server_default="none"),
     sa.Column("x", sa.Float, nullable=False),
     sa.Column("y", sa.Float, nullable=False),
     sa.Column("collapsed", sa.Boolean, nullable=False),

@@ -54,7 +54,7 @@ def _mounts(spec: ContainerSpec) -> Sequence[Mount]:
 def _mount(mount: Mount) -> dict[str, Any]:
     # "Mounts", not "Binds": a bind of a path that does not exist is refused instead of made, owned by root.
     return {
-        "Type": "bind" if mount.source.startswith("/") else "volume",
+        "Type": "bind" if mount.is_bind else "volume",
         "Source": mount.source,
         "Target": mount.target,
         "ReadOnly": mount.access == "ro",

@@ -21,6 +21,11 @@ class Mount:
     target: str
     access: Access = Access.READ_WRITE
 
+    @property
+    def is_bind(self) -> bool:
+        """Whether it is a path of the engine's machine."""
+        return self.source.startswith("/")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -44,6 +44,14 @@ def may_become(target: WorkspaceStatus) -> frozenset[WorkspaceStatus]:
     return frozenset(status for status, following in TRANSITIONS.items() if target in following)
 
 
+class WorkspaceAccess(StrEnum):
+    """What a workspace may do with its directory of this machine; none: it has a volume instead."""
+
+    NONE = "none"
+    READ_ONLY = "read_only"
+    READ_WRITE = "read_write"
+
+
 class Phase(StrEnum):
     """The steps of a provisioning, in order."""
 
@@ -67,6 +75,8 @@ class WorkspaceSpec:
     parent_id: str | None = None
     budget_limit: int | None = None
     max_concurrent_tasks: int = 1
+    workspace_dir: str | None = None
+    workspace_access: WorkspaceAccess = WorkspaceAccess.NONE
     x: float = 0.0
     y: float = 0.0
 
@@ -134,6 +144,8 @@ class Workspace:
     last_outbound_at: datetime | None
     budget_limit: int | None
     monthly_spend: int
+    workspace_dir: str | None
+    workspace_access: WorkspaceAccess
     x: float
     y: float
     collapsed: bool

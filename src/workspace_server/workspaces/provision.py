@@ -17,11 +17,12 @@ from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerSpec, NetworkInfo
 from workspace_server.model.event import Event, EventType
-from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
+from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceAccess, WorkspaceStatus
 from workspace_server.settings import Settings
 from workspace_server.text import without_user
 from workspace_server.workspaces.attempt import Attempt
 from workspace_server.workspaces.container import container_spec, volume_names
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
 from workspace_server.workspaces.logs import last_words
 from workspace_server.workspaces.secrets import SecretService
@@ -50,6 +51,7 @@ class Provisioner:
         events: EventLog,
         images: ImageService,
         secrets: SecretService,
+        directories: WorkspaceDirectories,
         engine: Engine,
         instance: str,
         settings: Settings,
@@ -61,6 +63,7 @@ class Provisioner:
         self._events = events
         self._images = images
         self._secrets = secrets
+        self._directories = directories
         self._engine = engine
         self._instance = instance
         self._settings = settings
@@ -134,6 +137,8 @@ class Provisioner:
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
         check_required(config, variables)
+        if workspace.workspace_dir is not None and workspace.workspace_access is not WorkspaceAccess.NONE:
+            await asyncio.to_thread(self._directories.check, workspace.workspace_dir)  # it may be a link by now
 
         with self._events.listen() as news:
             async with self._turns if workspace.generation > 1 else nullcontext():
