@@ -142,6 +142,11 @@ AgentCode: TypeAlias = (
         "the message has its last lines; correct it, then restart the workspace",
     ]
     | Annotated[
+        Literal["config_template_unusable"],
+        "the operator's config template: a link out of it, too much in it, or it is gone",
+        "correct its folder in `CONFIGS_DIR`, then restart the workspace",
+    ]
+    | Annotated[
         Literal["required_env_missing"],
         "whoever made the workspace: the runtime needs variables that it has not",
         "save each as a secret of the workspace or of all, then restart it",
@@ -222,6 +227,9 @@ RequestCode: TypeAlias = (
     ]
     | Annotated[
         Literal["invalid_workspace_access"], "`workspace_access` is none, or has no directory", "the hint lists them"
+    ]
+    | Annotated[
+        Literal["invalid_template"], "there is no such config template", "the hint lists those of `CONFIGS_DIR`"
     ]
     | Annotated[Literal["invalid_tier"], "`tier` is not one that is allowed here", "`MOLECULE_MAX_TIER`"]
     | Annotated[Literal["invalid_secret"], "a secret's name or value cannot be one", "the message says why"]

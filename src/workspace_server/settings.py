@@ -250,6 +250,12 @@ class Settings(BaseModel):
         description="Highest tier a new workspace may have.",
         examples=["2"],
     )
+    configs_dir: Place | None = Field(
+        None,
+        alias="CONFIGS_DIR",
+        description="Config templates: folders with a config.yaml and what else goes into /configs.",
+        examples=["/srv/workspace-configs-templates"],
+    )
     workspace_roots: Places = Field(
         (),
         alias="MOLECULE_WORKSPACE_ROOTS",

@@ -39,6 +39,7 @@ from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class Services:
     lifecycle: Lifecycle
     logs: ContainerLogs
     directories: WorkspaceDirectories
+    templates: ConfigTemplates
     secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
@@ -108,6 +110,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             settings=settings, runtimes=runtimes, engine=engine, git=(git_access, git_http), rows=store, scope=scope
         )
         bridge, directories = Bridge(), WorkspaceDirectories.from_settings(settings)
+        templates = ConfigTemplates(settings.configs_dir)
         secrets = _secret_service(settings, directory, database)
         provisioner = Provisioner(
             database=database,
@@ -117,6 +120,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             images=images.service,
             secrets=secrets,
             directories=directories,
+            templates=templates,
             engine=engine,
             instance=instance,
             settings=settings,
@@ -132,7 +136,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             scope=scope,
         )
         lifecycle = Lifecycle(
-            database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+            database=database,
+            workspaces=store,
+            events=events,
+            templates=templates,
+            wake=reconciler.wake,
+            look=reconciler.look,
         )
         proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake)
         rollout = Rollout(
@@ -173,6 +182,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
             lifecycle=lifecycle,
             logs=ContainerLogs(engine, instance),
+            templates=templates,
             directories=directories,
             secrets=secrets,
             store=store,

@@ -176,7 +176,6 @@ async def test_a_removed_parent_is_refused(app: InProcess) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("template", "claude-code-default"),
         ("external", True),
         ("url", "http://agent.example:8000"),
         ("initial_memories", [{"content": "x"}]),

@@ -41,6 +41,7 @@ from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
 WAIT = r"/containers/[^/]+/wait"
@@ -230,6 +231,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             images=images,
             secrets=sealed,
             directories=WorkspaceDirectories.from_settings(settings),
+            templates=ConfigTemplates(settings.configs_dir),
             engine=engine,
             instance=instance,
             settings=settings,
@@ -284,6 +286,14 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             lifecycle=lifecycle,
             rollout=rollout,
             talking=talking,
+            lifecycle=Lifecycle(
+                database=database,
+                workspaces=store,
+                events=events,
+                templates=ConfigTemplates(settings.configs_dir),
+                wake=reconciler.wake,
+                look=reconciler.look,
+            ),
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

@@ -12,8 +12,9 @@ from workspace_server.images import LocalBuildSource, RegistrySource
 from workspace_server.model.workspace import WorkspaceAccess, WorkspaceSpec
 from workspace_server.wiring import Services
 from workspace_server.workspaces.directories import check_access
+from workspace_server.workspaces.templates import ConfigTemplate, unknown_template
 
-_NOT_YET = ("template", "external", "url", "initial_memories")
+_NOT_YET = ("external", "url", "initial_memories")
 _NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
@@ -43,7 +44,9 @@ class CreateWorkspace(BaseModel):
     budget_limit: Whole | None = Field(None, description="US cents a month.")
     max_concurrent_tasks: Whole = Field(1, description="Tasks its agent may work on at once.")
     canvas: Canvas = Field(default_factory=Canvas, description="Where it is drawn.")
-    template: Any = Field(None, description="Not supported yet.")
+    template: StrictStr = Field(
+        "", description="Config template: says the runtime and model, too, unless they are given."
+    )
     external: Any = Field(None, description="Not supported yet.")
     url: Any = Field(None, description="Not supported yet.")
     workspace_dir: StrictStr = Field(
@@ -87,12 +90,14 @@ async def spec_of(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
     if not body.name.strip():
         raise InvalidRequestError("invalid workspace payload", hint="name is required")
     access = check_access(body.workspace_access, has_directory=bool(body.workspace_dir))
+    template = await asyncio.to_thread(_template, body.template, opened)
     return WorkspaceSpec(
         name=body.name,
-        runtime=opened.runtimes.check(body.runtime),
+        runtime=opened.runtimes.check(body.runtime or (template.runtime if template else None)),
         tier=_tier(body.tier, opened),
         role=body.role or None,
-        model=body.model or None,
+        model=body.model or (template.model if template else None),
+        config_template=template.folder if template and template.folder else None,
         parent_id=body.parent_id,
         budget_limit=body.budget_limit,
         max_concurrent_tasks=max(1, body.max_concurrent_tasks),
@@ -101,6 +106,19 @@ async def spec_of(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
         x=body.canvas.x,
         y=body.canvas.y,
     )
+
+
+def _template(wanted: str, opened: Services) -> ConfigTemplate | None:
+    """The config template that is asked for; where there is none, a runtime of that name means the runtime's own."""
+    if not wanted:
+        return None
+    runtime = wanted.removesuffix("-default")
+    found = opened.templates.find(wanted)
+    if found is None and runtime in opened.runtimes.names:
+        return opened.templates.of_runtime(runtime) or ConfigTemplate(folder="", name=None, runtime=runtime, model=None)
+    if found is None:
+        raise unknown_template(wanted, opened.templates.folders())
+    return found
 
 
 async def changes_of(body: ChangeWorkspace, opened: Services, *, by_person: bool) -> dict[str, Any]:

@@ -33,6 +33,9 @@ def create(
         int | None, typer.Option("--tier", help="1 sandboxed, 2 standard, 3 privileged, 4 full host.", min=1, max=4)
     ] = None,
     parent: Annotated[str, typer.Option("--parent", help="Name or id of the workspace above it.")] = "",
+    template: Annotated[str, typer.Option("--template", help="Config template, a folder of CONFIGS_DIR.")] = "",
+    directory: Annotated[str, typer.Option("--dir", help="Directory of the server's machine as its /workspace.")] = "",
+    access: Annotated[str, typer.Option("--access", help="What it may do there: none, read_only, read_write.")] = "",
     secret: Annotated[
         list[str] | None, typer.Option("--secret", help="Variable of this shell that its container gets, kept sealed.")
     ] = None,
@@ -49,7 +52,16 @@ def create(
     """
     from workspace_server.cli import workspace_calls  # noqa: PLC0415 - see above
 
-    wish = {"name": name, "runtime": runtime, "role": role, "model": model, "tier": tier}
+    wish = {
+        "name": name,
+        "runtime": runtime,
+        "role": role,
+        "model": model,
+        "tier": tier,
+        "template": template,
+        "workspace_dir": directory,
+        "workspace_access": access,
+    }
     workspace_calls.create(wish, parent=parent, secrets=secret or [], wait=not no_wait, as_json=as_json)
 
 
@@ -112,16 +124,32 @@ def message(
 @app.command(epilog="Example: workspace-server workspaces restart reviewer")
 def restart(
     workspace: Workspace,
-    no_wait: NoWait = False,  # noqa: FBT002
-    as_json: ViewJson = False,  # noqa: FBT002
+    *,
+    template: Annotated[str, typer.Option("--template", help="Write its configuration anew, from this template.")] = "",
+    apply_template: Annotated[
+        bool, typer.Option("--apply-template", help="Write it anew, from the template of its name or of its runtime.")
+    ] = False,
+    rebuild_config: Annotated[
+        bool, typer.Option("--rebuild-config", help="Write it anew, as a new workspace would get it.")
+    ] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget its agent's session.")] = False,
+    no_wait: NoWait = False,
+    as_json: ViewJson = False,
 ) -> None:
     """Provision it again, with the newest image.
 
-    The old container runs until the image is there. Its files stay. It gets its secrets of now.
+    The old container runs until the image is there. Its files stay, and so does a configuration that somebody edited,
+    unless an option says otherwise. It gets its secrets of now.
     """
     from workspace_server.cli import workspace_calls  # noqa: PLC0415 - see above
 
-    workspace_calls.restart(workspace, {}, wait=not no_wait, as_json=as_json)
+    wish = {
+        "template": template,
+        "apply_template": apply_template,
+        "rebuild_config": rebuild_config,
+        "reset": reset,
+    }
+    workspace_calls.restart(workspace, wish, wait=not no_wait, as_json=as_json)
 
 
 @app.command(epilog="Example: workspace-server workspaces pause reviewer")

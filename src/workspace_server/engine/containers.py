@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
+from workspace_server.concurrency import Deadline
 from workspace_server.engine.connection import SLOW, Connection, label_filter
 from workspace_server.engine.decode import container_info, listed_container_info
 from workspace_server.engine.encode import container_config
@@ -17,6 +18,9 @@ from workspace_server.model.container import ContainerFile, ContainerInfo, Conta
 from workspace_server.model.names import INSTANCE, MANAGED
 
 _OWNER = 1000
+_LARGEST_FILE = 1024 * 1024
+_TAR_OVERHEAD = 64 * 1024
+_CARRIED = "/carried"
 
 
 class Containers:
@@ -81,6 +85,41 @@ class Containers:
         carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
         try:
             await self._put(carrier["Id"], files, operation)
+        finally:
+            await self.remove_container(carrier["Id"])
+
+    async def read_file(self, container_id: str, path: str) -> bytes | None:
+        """A file of a container, running or not; None when there is no such container, or no regular file.
+
+        Raises InvalidRequestError for a file of more than a MiB.
+        """
+        operation = f"read {path} of the container {container_id[:12]}"
+        stream = self._connection.stream(
+            "GET", f"containers/{container_id}/archive", operation=operation, params={"path": path}
+        )
+        raw = bytearray()
+        try:
+            async with Deadline(SLOW).limit(operation), stream as body:
+                async for chunk in body.iter_any():
+                    raw += chunk
+                    if len(raw) > _LARGEST_FILE + _TAR_OVERHEAD:
+                        raise InvalidRequestError(f"{path} in the container has more than a MiB")
+        except NotFoundError:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+            content = tar.extractfile(tar.getmembers()[0])
+            return content.read() if content is not None else None
+
+    async def read_file_of_volume(
+        self, volume: str, path: str, *, image_id: str, labels: Mapping[str, str]
+    ) -> bytes | None:
+        """A file of a volume that exists, through a container with ``labels`` that never starts; None as above."""
+        operation = f"read {path} of the volume {volume}"
+        mount = {"Type": "volume", "Source": volume, "Target": _CARRIED, "ReadOnly": True}
+        body = {"Image": image_id, "Labels": dict(labels), "HostConfig": {"Mounts": [mount]}}
+        carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
+        try:
+            return await self.read_file(carrier["Id"], f"{_CARRIED}/{path}")
         finally:
             await self.remove_container(carrier["Id"])
 

@@ -77,6 +77,7 @@ class WorkspaceSpec:
     max_concurrent_tasks: int = 1
     workspace_dir: str | None = None
     workspace_access: WorkspaceAccess = WorkspaceAccess.NONE
+    config_template: str | None = None
     x: float = 0.0
     y: float = 0.0
 
@@ -113,7 +114,9 @@ class ImageOnRow:
 class Workspace:
     """A workspace as recorded. ``generation`` counts its provisionings and the wishes for another one.
 
-    ``resolve_anew``: the next one looks for the newest image. ``restarts``: when the server restarted it by itself of
+    ``config_template`` is a folder of config templates, ``config_digest`` the sha256 of the written config.yaml.
+    ``resolve_anew``: the next one looks for the newest image; ``apply_config``: it writes the whole configuration anew;
+    ``reset_session``: it begins without the agent's session. ``restarts``: when the server restarted it by itself of
     late, RFC 3339.
     """
 
@@ -146,6 +149,10 @@ class Workspace:
     monthly_spend: int
     workspace_dir: str | None
     workspace_access: WorkspaceAccess
+    config_template: str | None
+    config_digest: str | None
+    apply_config: bool
+    reset_session: bool
     x: float
     y: float
     collapsed: bool

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -21,11 +21,13 @@ from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, Works
 from workspace_server.settings import Settings
 from workspace_server.text import without_user
 from workspace_server.workspaces.attempt import Attempt
+from workspace_server.workspaces.configuration import Configuration, Configurations
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.directories import WorkspaceDirectories
-from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
+from workspace_server.workspaces.environment import check_required, environment, token_file
 from workspace_server.workspaces.logs import last_words
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,7 @@ class Provisioner:
         images: ImageService,
         secrets: SecretService,
         directories: WorkspaceDirectories,
+        templates: ConfigTemplates,
         engine: Engine,
         instance: str,
         settings: Settings,
@@ -64,6 +67,7 @@ class Provisioner:
         self._images = images
         self._secrets = secrets
         self._directories = directories
+        self._configurations = Configurations(engine, templates, instance)
         self._engine = engine
         self._instance = instance
         self._settings = settings
@@ -132,17 +136,16 @@ class Provisioner:
             self._images.template_config(workspace.runtime, image),
             attempt.enter(Phase.ENVIRONMENT, image=_on_row(image)),
         )
-        # In a thread: what a template brings along may take a while to read.
-        config = await asyncio.to_thread(effective_config, attempt.workspace, template_config)
+        configuration = await self._configurations.of(attempt.workspace, image, template_config)
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
-        check_required(config, variables)
+        check_required(configuration.config, variables)
         if workspace.workspace_dir is not None and workspace.workspace_access is not WorkspaceAccess.NONE:
             await asyncio.to_thread(self._directories.check, workspace.workspace_dir)  # it may be a link by now
 
         with self._events.listen() as news:
             async with self._turns if workspace.generation > 1 else nullcontext():
-                container_id = await self._start(attempt, image, variables, config, made)
+                container_id = await self._start(attempt, image, variables, configuration, made)
             await self._until_online(attempt, container_id, news)
 
     async def _start(
@@ -150,7 +153,7 @@ class Provisioner:
         attempt: Attempt,
         image: EnsuredImage,
         variables: Mapping[str, str],
-        config: Mapping[str, Any],
+        configuration: Configuration,
         made: list[str],
     ) -> str:
         """From the volumes to a container that runs; its id. What is written of it delays nothing that may overlap."""
@@ -168,9 +171,11 @@ class Provisioner:
             instance=self._instance,
             settings=self._settings,
         )
-        container_id = await self._create(spec, await asyncio.to_thread(config_files, config, token))
+        await self._clear_for(workspace)
+        container_id = await self._create(spec, [*configuration.files, token_file(token)])
 
-        await both(self._engine.start(container_id), attempt.enter(Phase.START))
+        done = {"config_digest": configuration.digest, "apply_config": False, "reset_session": False}
+        await both(self._engine.start(container_id), attempt.enter(Phase.START, **done))
         await self._started(attempt, container_id)
         return container_id
 
@@ -183,11 +188,18 @@ class Provisioner:
                 made.append(name)
                 await _to_its_end(self._engine.ensure_volume(name, labels))
 
-    async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
-        """Replace the old container, if any. The files are in place before the new one runs its first instruction."""
-        labels = names.workspace_labels(self._instance, spec.labels[names.WORKSPACE_ID])
+    async def _clear_for(self, workspace: Workspace) -> None:
+        """Remove the old container, if any; and its agent's session, when that is to be forgotten."""
+        labels = names.workspace_labels(self._instance, workspace.id)
         for old in await self._engine.containers(labels):
             await self._engine.remove_container(old.id)
+        session = names.session_volume(workspace.id)
+        if workspace.reset_session and session in volume_names(workspace):
+            await self._engine.remove_volume(session)
+            await _to_its_end(self._engine.ensure_volume(session, labels))
+
+    async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
+        """The new container. The files are in place before it runs its first instruction."""
         container_id = await _to_its_end(self._engine.create_container(spec))
         await self._engine.copy_files(container_id, files)
         return container_id
