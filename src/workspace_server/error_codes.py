@@ -162,6 +162,16 @@ AgentCode: TypeAlias = (
         "send it again a little later",
     ]
     | Annotated[
+        Literal["tier_unavailable"],
+        "tier 4 where the engine's machine is another one, and its agents could not be reached",
+        "use tier 3, or run the server beside the engine",
+    ]
+    | Annotated[
+        Literal["host_port_taken"],
+        "something listens at this machine's port that an agent of tier 4 needs",
+        "stop it, or set another `a2a.port` in the workspace's config.yaml",
+    ]
+    | Annotated[
         Literal["container_name_taken"], "somebody else's container has this workspace's name", "remove that container"
     ]
 )

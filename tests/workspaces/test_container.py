@@ -12,6 +12,7 @@ from workspace_server.model.workspace import Workspace, WorkspaceAccess
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces.container import container_spec, tier_limits, volume_names
 from workspace_server.workspaces.environment import environment
+from workspace_server.workspaces.host_network import host_port
 
 from .making import ID, IMAGE, INSTANCE, NETWORK, workspace
 
@@ -25,7 +26,15 @@ def settings(**variables: str) -> Settings:
 def spec(of: Workspace, image: EnsuredImage = IMAGE, network: NetworkInfo = NETWORK, **variables: str) -> ContainerSpec:
     chosen = settings(**variables)
     told = environment(of, chosen.agents_url, {})
-    return container_spec(of, image, told, host_gateway=network.gateway, instance=INSTANCE, settings=chosen)
+    return container_spec(
+        of,
+        image,
+        told,
+        host_gateway=network.gateway,
+        instance=INSTANCE,
+        settings=chosen,
+        host_port=host_port(of.tier, {}, network.gateway),
+    )
 
 
 @pytest.mark.parametrize("runtime", ["langgraph", "claude-code"])

@@ -12,7 +12,7 @@ from typing import Any
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.connection import SLOW, Connection, label_filter
 from workspace_server.engine.decode import container_info, listed_container_info
-from workspace_server.engine.encode import container_config
+from workspace_server.engine.encode import CPU_SHARES, container_config
 from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
 from workspace_server.model.names import INSTANCE, MANAGED
@@ -44,7 +44,7 @@ class Containers:
                 "containers/create",
                 operation=operation,
                 params=params,
-                body=container_config(spec),
+                body=container_config(spec, await self._cpus(spec)),
                 limit=SLOW,
             )
         except ConflictError as error:
@@ -52,6 +52,13 @@ class Containers:
         except NotFoundError as error:
             raise _image_refusal(spec, error) from error
         return str(created["Id"])
+
+    async def _cpus(self, spec: ContainerSpec) -> int | None:
+        """How many CPUs the engine's machine has; None where a limit of no more than one makes that the same."""
+        if spec.limits.cpu_shares is None or spec.limits.cpu_shares <= CPU_SHARES:
+            return None
+        data = await self._connection.call("GET", "info", operation="say how many CPUs it has")
+        return int(data["NCPU"])
 
     async def copy_files(self, container_id: str, files: Sequence[ContainerFile]) -> None:
         """Put files into a container that has not started yet; they and their directories belong to uid 1000.

@@ -46,10 +46,11 @@ def container_spec(
     host_gateway: str,
     instance: str,
     settings: Settings,
+    host_port: int | None = None,
 ) -> ContainerSpec:
     """The container of a workspace's present generation, with these environment variables.
 
-    ``host_gateway`` leads from it to this machine.
+    ``host_gateway`` leads from it to this machine; ``host_port`` is where its agent listens, in its machine's network.
     """
     return ContainerSpec(
         name=names.container_name(workspace.id),
@@ -59,6 +60,7 @@ def container_spec(
             **names.workspace_labels(instance, workspace.id),
             names.GENERATION: str(workspace.generation),
             **({names.BUILD_ID: image.build_id} if image.build_id else {}),
+            **({names.HOST_PORT: str(host_port)} if host_port else {}),
         },
         mounts=_mounts(workspace),
         network=names.NETWORK,

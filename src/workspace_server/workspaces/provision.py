@@ -25,6 +25,7 @@ from workspace_server.workspaces.configuration import Configuration, Configurati
 from workspace_server.workspaces.container import container_spec, volume_names
 from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.environment import check_required, environment, token_file
+from workspace_server.workspaces.host_network import check_free, host_port
 from workspace_server.workspaces.logs import last_words
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.templates import ConfigTemplates
@@ -160,6 +161,7 @@ class Provisioner:
         workspace = attempt.workspace
         network, _ = await both(self._engine.ensure_network(names.NETWORK), attempt.enter(Phase.VOLUMES))
         host_gateway = await self._expose(network)
+        port = host_port(workspace.tier, configuration.config, host_gateway)
         await self._ensure_volumes(workspace, made)
 
         token = await attempt.enter_with(Phase.CONTAINER, lambda tx: self._tokens.rotate(tx, workspace.id))
@@ -170,8 +172,11 @@ class Provisioner:
             host_gateway=host_gateway,
             instance=self._instance,
             settings=self._settings,
+            host_port=port,
         )
         await self._clear_for(workspace)
+        if port is not None:
+            check_free(port)
         container_id = await self._create(spec, [*configuration.files, token_file(token)])
 
         done = {"config_digest": configuration.digest, "apply_config": False, "reset_session": False}
