@@ -142,6 +142,11 @@ AgentCode: TypeAlias = (
         "the message has its last lines; correct it, then restart the workspace",
     ]
     | Annotated[
+        Literal["config_template_unusable"],
+        "the operator's config template: a link out of it, too much in it, or it is gone",
+        "correct its folder in `CONFIGS_DIR`, then restart the workspace",
+    ]
+    | Annotated[
         Literal["required_env_missing"],
         "whoever made the workspace: the runtime needs variables that it has not",
         "save each as a secret of the workspace or of all, then restart it",
@@ -155,6 +160,16 @@ AgentCode: TypeAlias = (
         Literal["waking"],
         "nobody: a message came for a workspace that hibernated, and it is being started",
         "send it again a little later",
+    ]
+    | Annotated[
+        Literal["tier_unavailable"],
+        "tier 4 where the engine's machine is another one, and its agents could not be reached",
+        "use tier 3, or run the server beside the engine",
+    ]
+    | Annotated[
+        Literal["host_port_taken"],
+        "something listens at this machine's port that an agent of tier 4 needs",
+        "stop it, or set another `a2a.port` in the workspace's config.yaml",
     ]
     | Annotated[
         Literal["container_name_taken"], "somebody else's container has this workspace's name", "remove that container"
@@ -190,6 +205,7 @@ DependencyCode: TypeAlias = (
     ]
     | Annotated[Literal["agent_unavailable"], "an agent that is asked for something is not there", "see the workspace"]
     | Annotated[Literal["agent_timeout"], "an agent that is asked for something stays silent", "see the workspace"]
+    | Annotated[Literal["agent_error"], "an agent: it answered a message with an error", "the container's log"]
     | Annotated[Literal["reply_too_large"], "an agent: it answered with more than 10 MiB", "make it answer in parts"]
     | Annotated[
         Literal["server_unavailable"], "no server answers where a command looks for it", "`workspace-server serve`"
@@ -205,12 +221,26 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["body_too_large"], "its body is larger than 1 MiB", "send less"]
     | Annotated[Literal["invalid_workspace_id"], "the workspace id is no UUID", "`GET /workspaces` has the ids"]
     | Annotated[Literal["workspace_not_found"], "there is no such workspace", "`GET /workspaces` lists them"]
+    | Annotated[Literal["ambiguous_workspace"], "a command: several workspaces are called so", "use an id"]
+    | Annotated[Literal["no_container"], "the workspace has no container at this moment", "see its `provisioning`"]
     | Annotated[Literal["unknown_workspace"], "an agent calls for a workspace that was removed", "end the agent"]
     | Annotated[Literal["unknown_build"], "there is no such build", "`GET /images/builds` lists them"]
     | Annotated[Literal["build_ended"], "the build has ended, or another server makes it", "nothing"]
     | Annotated[Literal["not_built_here"], "images come from a registry here: nothing is built", "nothing"]
     | Annotated[Literal["not_found"], "the container engine has no such object", "try again"]
     | Annotated[Literal["unknown_parent"], "`parent_id` names no workspace", "`GET /workspaces` has the ids"]
+    | Annotated[
+        Literal["parent_cycle"], "`parent_id` names a workspace below this one, or itself", "see their `parent_id`"
+    ]
+    | Annotated[
+        Literal["workspace_dir_refused"], "no workspace may have this directory; the hint says why", "use another one"
+    ]
+    | Annotated[
+        Literal["invalid_workspace_access"], "`workspace_access` is none, or has no directory", "the hint lists them"
+    ]
+    | Annotated[
+        Literal["invalid_template"], "there is no such config template", "the hint lists those of `CONFIGS_DIR`"
+    ]
     | Annotated[Literal["invalid_tier"], "`tier` is not one that is allowed here", "`MOLECULE_MAX_TIER`"]
     | Annotated[Literal["invalid_secret"], "a secret's name or value cannot be one", "the message says why"]
     | Annotated[Literal["secret_not_found"], "there is no such secret", "`GET …/secrets` lists them"]

@@ -16,6 +16,7 @@ from workspace_server.engine.here import runs_in_container
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings
+from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring import Services, open_services
 
 log = structlog.get_logger(__name__)

@@ -79,6 +79,12 @@ def _place(value: Path) -> Path:
     return value
 
 
+def _places(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(_place(Path(part)) for part in value.split(":") if part)
+
+
 def _encryption_key(value: "Secret") -> "Secret":
     if value is not None:
         parse_encryption_key(value.get_secret_value())
@@ -97,4 +103,6 @@ Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSeriali
 AutoRefresh = Annotated[bool, BeforeValidator(_auto_refresh)]
 """On for ``true`` alone, in any case, as it always was; what else might mean yes is refused, not ignored."""
 Place = Annotated[Path, AfterValidator(_place)]
+Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
+"""Absolute paths, separated by colons."""
 Ref = Annotated[str, BeforeValidator(_ref)]

@@ -21,6 +21,7 @@ from workspace_server.setting_values import (
     Environment,
     EnvironmentName,
     Place,
+    Places,
     Platform,
     Ref,
     Registry,
@@ -249,6 +250,18 @@ class Settings(BaseModel):
         description="Highest tier a new workspace may have.",
         examples=["2"],
     )
+    configs_dir: Place | None = Field(
+        None,
+        alias="CONFIGS_DIR",
+        description="Config templates: folders with a config.yaml and what else goes into /configs.",
+        examples=["/srv/workspace-configs-templates"],
+    )
+    workspace_roots: Places = Field(
+        (),
+        alias="MOLECULE_WORKSPACE_ROOTS",
+        description="Where directories that workspaces may be given lie, colon separated. Unset: the home directory.",
+        examples=["/srv/projects:/home/me/src"],
+    )
     tier2_memory_mb: int = Field(
         512, alias="TIER2_MEMORY_MB", ge=1, description="Memory of tier 2, MiB.", examples=["512"]
     )
@@ -344,6 +357,11 @@ class Settings(BaseModel):
         urls = (self.platform_url or "", *self.passed_on.values())
         passwords = (match[1] for url in urls if (match := _PASSWORD.match(url)))
         return frozenset((*tokens, *passwords))
+
+    @property
+    def home(self) -> Path:
+        """The home directory of whoever runs the server."""
+        return Path(self.passed_on.get("HOME") or Path.home())
 
     def start_limit(self, runtime: str) -> float:
         """Seconds a runtime's agent has from its container's start to its first call."""

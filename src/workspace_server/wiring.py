@@ -31,11 +31,15 @@ from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings
+from workspace_server.surroundings import runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -62,6 +66,9 @@ class Services:
     pruner: Pruner
     workspaces: WorkspaceService
     lifecycle: Lifecycle
+    logs: ContainerLogs
+    directories: WorkspaceDirectories
+    templates: ConfigTemplates
     secrets: SecretService
     store: WorkspaceStore
     tokens: TokenStore
@@ -102,7 +109,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         images = _image_parts(
             settings=settings, runtimes=runtimes, engine=engine, git=(git_access, git_http), rows=store, scope=scope
         )
-        bridge = Bridge()
+        bridge, directories = Bridge(), WorkspaceDirectories.from_settings(settings)
+        templates = ConfigTemplates(settings.configs_dir)
         secrets = _secret_service(settings, directory, database)
         provisioner = Provisioner(
             database=database,
@@ -111,6 +119,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             events=events,
             images=images.service,
             secrets=secrets,
+            directories=directories,
+            templates=templates,
             engine=engine,
             instance=instance,
             settings=settings,
@@ -126,7 +136,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             scope=scope,
         )
         lifecycle = Lifecycle(
-            database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+            database=database,
+            workspaces=store,
+            events=events,
+            templates=templates,
+            wake=reconciler.wake,
+            look=reconciler.look,
         )
         proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake)
         rollout = Rollout(
@@ -166,6 +181,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 wake=reconciler.wake,
             ),
             lifecycle=lifecycle,
+            logs=ContainerLogs(engine, instance),
+            templates=templates,
+            directories=directories,
             secrets=secrets,
             store=store,
             tokens=tokens,

@@ -31,12 +31,12 @@ async def on_engine(directory: Path, url: str, **settings: str) -> AsyncIterator
             await purge(url, instance_label(instance))
 
 
-async def run_container(api: Engine, instance: str, named: str) -> str:
+async def run_container(api: Engine, instance: str, named: str, program: str = "exec sleep infinity") -> str:
     """Run a container as the workspace's, and return its address."""
     labels = {"molecule.platform.managed": "true", "molecule.platform.instance": instance}
     config = {
         "Image": "python:3.11-slim",
-        "Cmd": ["sleep", "infinity"],
+        "Cmd": ["sh", "-c", program],
         "Labels": {**labels, "molecule.workspace.id": named},
         "HostConfig": {"NetworkMode": NETWORK, "Init": True},
     }

@@ -60,7 +60,9 @@ ROUTES = {
     "POST /workspaces": Access(rule=PEOPLE, body={"name": "a"}, done=201),
     "GET /workspaces": Access(rule=PEOPLE),
     "GET /workspaces/{workspace_id}": Access(rule=KNOWN),
+    "PATCH /workspaces/{workspace_id}": Access(rule=OWN_READS, body={"name": "a"}),
     "GET /workspaces/{workspace_id}/provisioning": Access(rule=OWN_READS),
+    "GET /workspaces/{workspace_id}/logs": Access(rule=OWN_READS, done=LET_IN),
     # Let in: the agent of the workspace does not run.
     "POST /workspaces/{workspace_id}/a2a": Access(rule=KNOWN, body={"method": "message/send"}, done=503),
     "POST /workspaces/{workspace_id}/restart": Access(rule=OWN_READS),

@@ -1,9 +1,12 @@
 """Restart, pause, resume, hibernate and wake over HTTP: the forms of the answers."""
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from support.rows import events, workspace
-from support.server import InProcess
+from support.server import InProcess, in_process
 from workspace_server.model.workspace import WorkspaceStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,21 +30,74 @@ async def test_a_restart_is_answered_at_once(app: InProcess, body: dict[str, obj
 
 
 @pytest.mark.parametrize(
-    ("query", "body", "field"),
+    ("query", "body", "answer"),
     [
-        ("", {"template": "x"}, "template"),
-        ("", {"apply_template": True}, "apply_template"),
-        ("", {"rebuild_config": True}, "rebuild_config"),
-        ("", {"reset": True}, "reset"),
-        ("?reset=true", None, "reset"),
+        ("", {"template": "critic"}, {"config_dir": "critic", "reset_session": False}),
+        ("", {"apply_template": True}, {"config_dir": "langgraph-default", "reset_session": False}),
+        ("", {"rebuild_config": True}, {"config_dir": "rebuilt", "reset_session": False}),
+        ("", {"reset": True}, {"config_dir": "existing-volume", "reset_session": True}),
+        ("?reset=true", None, {"config_dir": "existing-volume", "reset_session": True}),
     ],
 )
-async def test_what_a_restart_cannot_do_yet_is_refused_by_name(
-    app: InProcess, query: str, body: dict[str, object] | None, field: str
+async def test_a_restart_says_what_it_does_anew(
+    configured: InProcess, query: str, body: dict[str, object] | None, answer: dict[str, object]
 ) -> None:
-    answer = await app.call("POST", f"/workspaces/{await workspace(app)}/restart{query}", json=body)
+    answered = await configured.call("POST", f"/workspaces/{await workspace(configured)}/restart{query}", json=body)
 
-    assert (answer.status_code, answer.json()["error"]) == (400, f"{field} is not supported by this version")
+    assert (answered.status_code, answered.json()) == (200, {"status": "provisioning", **answer})
+
+
+async def test_a_restart_from_a_template_that_is_not_there_is_refused(configured: InProcess) -> None:
+    identity = await workspace(configured)
+    answer = await configured.call("POST", f"/workspaces/{identity}/restart", json={"template": "nope"})
+
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {
+            "error": "there is no config template nope",
+            "code": "invalid_template",
+            "hint": "CONFIGS_DIR has: critic, langgraph-default",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "runtime", "model", "template"),
+    [
+        ({"template": "critic"}, "crewai", "m1", "critic"),
+        ({"template": "critic", "runtime": "hermes", "model": "m2"}, "hermes", "m2", "critic"),
+        ({"template": "langgraph"}, "langgraph", None, "langgraph-default"),
+        ({"template": "autogen-default"}, "autogen", None, None),
+        ({}, "langgraph", None, None),
+    ],
+)
+async def test_a_create_takes_what_its_template_says_unless_it_says_otherwise(
+    configured: InProcess, body: dict[str, str], runtime: str, model: str | None, template: str | None
+) -> None:
+    created = await configured.call("POST", "/workspaces", json={"name": "a", **body})
+    row = await configured.services.store.get(created.json()["id"])
+
+    assert row is not None
+    assert (row.runtime, row.model, row.config_template) == (runtime, model, template)
+
+
+@pytest.mark.parametrize("template", ["nope", "/etc", "../configs"])
+async def test_a_create_from_what_is_no_template_is_refused(configured: InProcess, template: str) -> None:
+    answer = await configured.call("POST", "/workspaces", json={"name": "a", "template": template})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_template")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def configured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
+    """A server with two config templates."""
+    root = tmp_path_factory.mktemp("configs")
+    configs = {"critic": "runtime: crewai\nmodel: m1\n", "langgraph-default": "runtime: langgraph\n"}
+    for folder, config in configs.items():
+        (root / folder).mkdir()
+        (root / folder / "config.yaml").write_text(config)
+    async with in_process(tmp_path_factory.mktemp("data"), CONFIGS_DIR=str(root)) as opened:
+        yield opened
 
 
 async def test_a_pause_and_a_resume_count_the_family(app: InProcess) -> None:

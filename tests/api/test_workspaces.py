@@ -176,11 +176,8 @@ async def test_a_removed_parent_is_refused(app: InProcess) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("template", "claude-code-default"),
         ("external", True),
         ("url", "http://agent.example:8000"),
-        ("workspace_dir", "/srv/files"),
-        ("workspace_access", "read_only"),
         ("initial_memories", [{"content": "x"}]),
     ],
 )

@@ -24,16 +24,9 @@ from support.server import ServerProcess, free_port, server_process
 from support.templates import broken_template, calling_template, tiny_template
 
 from .conftest import Ended
+from .process import run
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
-
-
-async def run(environment: dict[str, str], *arguments: str) -> Ended:
-    argv = (sys.executable, "-m", "workspace_server", *arguments)
-    variables = {**environment, "COLUMNS": "300"}
-    process = await asyncio.create_subprocess_exec(*argv, env=variables, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
-    out, err = await process.communicate()
-    return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
 @dataclass(frozen=True, slots=True)

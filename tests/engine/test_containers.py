@@ -6,13 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from support.engine import engine as raw_engine
 from support.engine_proxy import EngineProxy
 from workspace_server.engine import Engine, EngineAddress
-from workspace_server.engine.containers import demultiplexed
 from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec, Mount
 from workspace_server.model.names import INSTANCE
@@ -198,26 +195,6 @@ async def test_removing_at_once_is_no_error_and_everybody_returns_when_it_is_gon
 
 
 @pytest.mark.engine
-async def test_the_log_has_both_streams(engine: Engine, spec: ContainerSpec) -> None:
-    container_id = await ended(engine, spec)
-
-    assert sorted((await engine.logs_tail(container_id, 50)).splitlines()) == ["oops", "ready"]
-
-
-@pytest.mark.engine
-async def test_the_log_is_cut_to_its_last_lines(engine: Engine, spec: ContainerSpec) -> None:
-    container_id = await ended(engine, spec)
-
-    assert len((await engine.logs_tail(container_id, 1)).splitlines()) == 1
-
-
-@pytest.mark.engine
-async def test_the_log_of_no_container_is_an_error(engine: Engine) -> None:
-    with pytest.raises(NotFoundError):
-        await engine.logs_tail("none-such", 5)
-
-
-@pytest.mark.engine
 async def test_waiting_ends_with_the_container(engine: Engine, spec: ContainerSpec) -> None:
     container_id = await running(engine, spec)
     waiting = asyncio.create_task(engine.wait_exit(container_id))
@@ -247,14 +224,3 @@ async def test_waiting_ends_when_the_container_is_removed(
 async def test_waiting_for_no_container_is_an_error(engine: Engine) -> None:
     with pytest.raises(NotFoundError):
         await engine.wait_exit("none-such")
-
-
-def test_a_frame_of_a_log_that_was_cut_off_is_kept_as_far_as_it_goes() -> None:
-    frame = b"\x01\0\0\0\0\0\0\x05hello"
-
-    assert demultiplexed(frame + frame[:-2]) == b"hellohel"
-
-
-@given(st.binary())
-def test_no_log_is_too_broken_to_be_read(raw: bytes) -> None:
-    assert len(demultiplexed(raw)) <= len(raw)

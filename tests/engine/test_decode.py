@@ -97,6 +97,21 @@ def test_a_port_that_is_not_published_is_no_agents_port() -> None:
     assert container_info(container(state, {"8000/tcp": None})).agent_port is None
 
 
+@pytest.mark.parametrize(("label", "port"), [("9001", 9001), ("", None), ("x", None), ("²", None)])
+def test_an_agent_in_its_machines_network_is_at_the_port_that_the_label_says(label: str, port: int | None) -> None:
+    labels = {"molecule.workspace.port": label}
+    inspected = container({"Status": "running", "Running": True, "ExitCode": 0})
+    inspected["Config"] = {"Labels": labels}
+    listed = {
+        "Id": "i", "Names": ["/n"], "State": "running", "ImageID": "sha256:1", "Ports": [], "Labels": labels,
+        "NetworkSettings": {"Networks": {"host": {"IPAddress": ""}}},
+    }
+    found = listed_container_info(listed)
+
+    assert found is not None
+    assert (container_info(inspected).agent_port, found.agent_port) == (port, port)
+
+
 def test_a_stopped_containers_exit_code_is_not_guessed_from_the_list() -> None:
     assert listed_container_info({"State": "exited"}) is None
 

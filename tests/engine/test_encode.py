@@ -54,6 +54,11 @@ def test_half_a_cpu_is_500_million_nano_cpus() -> None:
     assert config["HostConfig"]["NanoCpus"] == 500_000_000
 
 
+@pytest.mark.parametrize(("cpus", "nano"), [(None, 4_000_000_000), (8, 4_000_000_000), (2, 2_000_000_000)])
+def test_a_limit_is_never_more_than_the_machine_has(cpus: int | None, nano: int) -> None:
+    assert container_config(replace(SPEC, limits=LIMITS[4]), cpus)["HostConfig"]["NanoCpus"] == nano
+
+
 def test_environment_and_labels_do_not_depend_on_the_order_they_were_given_in() -> None:
     turned = replace(
         SPEC,

@@ -6,7 +6,7 @@ from typing import Any
 
 from workspace_server.images import EnsuredImage
 from workspace_server.model.container import NetworkInfo
-from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.model.workspace import Workspace, WorkspaceAccess, WorkspaceStatus
 
 ID = "0123abcd-4567-89ab-cdef-0123456789ab"
 INSTANCE = "an-instance"
@@ -40,6 +40,12 @@ _WORKSPACE = Workspace(
     last_outbound_at=None,
     budget_limit=None,
     monthly_spend=0,
+    workspace_dir=None,
+    workspace_access=WorkspaceAccess.NONE,
+    config_template=None,
+    config_digest=None,
+    apply_config=False,
+    reset_session=False,
     x=0.0,
     y=0.0,
     collapsed=False,

@@ -7,11 +7,12 @@ import pytest
 
 from workspace_server.engine.encode import container_config
 from workspace_server.images import EnsuredImage
-from workspace_server.model.container import ContainerSpec, Limits, Mount, NetworkInfo
-from workspace_server.model.workspace import Workspace
+from workspace_server.model.container import Access, ContainerSpec, Limits, Mount, NetworkInfo
+from workspace_server.model.workspace import Workspace, WorkspaceAccess
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces.container import container_spec, tier_limits, volume_names
 from workspace_server.workspaces.environment import environment
+from workspace_server.workspaces.host_network import host_port
 
 from .making import ID, IMAGE, INSTANCE, NETWORK, workspace
 
@@ -25,7 +26,15 @@ def settings(**variables: str) -> Settings:
 def spec(of: Workspace, image: EnsuredImage = IMAGE, network: NetworkInfo = NETWORK, **variables: str) -> ContainerSpec:
     chosen = settings(**variables)
     told = environment(of, chosen.agents_url, {})
-    return container_spec(of, image, told, host_gateway=network.gateway, instance=INSTANCE, settings=chosen)
+    return container_spec(
+        of,
+        image,
+        told,
+        host_gateway=network.gateway,
+        instance=INSTANCE,
+        settings=chosen,
+        host_port=host_port(of.tier, {}, network.gateway),
+    )
 
 
 @pytest.mark.parametrize("runtime", ["langgraph", "claude-code"])
@@ -137,3 +146,31 @@ def test_a_container_is_told_where_the_server_is(variables: dict[str, str], url:
 
 def test_a_spec_shows_no_environment() -> None:
     assert "PLATFORM_URL" not in repr(spec(workspace()))
+
+
+@pytest.mark.parametrize(
+    ("directory", "access", "mount"),
+    [
+        (None, WorkspaceAccess.NONE, Mount(source=f"ws-{ID}-workspace", target="/workspace")),
+        ("/home/me/p", WorkspaceAccess.NONE, Mount(source=f"ws-{ID}-workspace", target="/workspace")),
+        (
+            "/home/me/p",
+            WorkspaceAccess.READ_ONLY,
+            Mount(source="/home/me/p", target="/workspace", access=Access.READ_ONLY),
+        ),
+        ("/home/me/p", WorkspaceAccess.READ_WRITE, Mount(source="/home/me/p", target="/workspace")),
+    ],
+)
+def test_what_is_behind_workspace_is_the_directory_or_a_volume(
+    directory: str | None, access: WorkspaceAccess, mount: Mount
+) -> None:
+    of = workspace(workspace_dir=directory, workspace_access=access)
+
+    assert [each for each in spec(of).mounts if each.target == "/workspace"] == [mount]
+    assert (mount.source in volume_names(of)) == (not mount.is_bind)
+
+
+def test_a_sandbox_sees_no_directory_of_this_machine() -> None:
+    of = workspace(tier=1, workspace_dir="/home/me/p", workspace_access=WorkspaceAccess.READ_WRITE)
+
+    assert [each["Target"] for each in container_config(spec(of))["HostConfig"]["Mounts"]] == ["/configs"]

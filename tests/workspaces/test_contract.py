@@ -13,6 +13,7 @@ from workspace_server.images import EnsuredImage
 from workspace_server.settings import load_settings
 from workspace_server.workspaces.container import container_spec
 from workspace_server.workspaces.environment import environment
+from workspace_server.workspaces.host_network import host_port
 
 from .making import INSTANCE, NETWORK, workspace
 
@@ -28,7 +29,15 @@ def asked(runtime: str, tier: int) -> Flat:
     settings = load_settings({"HOME": "/home/somebody", "MOLECULE_IMAGE_REGISTRY": "registry.example.org/team"})
     of = workspace(runtime=runtime, tier=tier, role="critic")
     told = environment(of, settings.agents_url, {})
-    spec = container_spec(of, PULLED, told, host_gateway=NETWORK.gateway, instance=INSTANCE, settings=settings)
+    spec = container_spec(
+        of,
+        PULLED,
+        told,
+        host_gateway=NETWORK.gateway,
+        instance=INSTANCE,
+        settings=settings,
+        host_port=host_port(tier, {}, NETWORK.gateway),
+    )
     return flat(container_config(spec))
 
 

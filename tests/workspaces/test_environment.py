@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from workspace_server.errors import ConflictError, TemplateError
 from workspace_server.model.secret import RESERVED
 from workspace_server.model.workspace import ImageOnRow, Workspace
-from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
+from workspace_server.workspaces.environment import (
+    check_required,
+    effective_config,
+    environment,
+    repository_of,
+    token_file,
+    yaml_of,
+)
 
 from .making import ID, workspace
 
@@ -51,8 +58,8 @@ HOSTILE = [
 
 
 def config(of: Workspace, template: bytes | None = None) -> dict[str, object]:
-    file, _ = config_files(effective_config(of, template), "token")
-    parsed: dict[str, object] = yaml.safe_load(file.content)
+    text = yaml_of(effective_config(of, template, repository_of(of)))
+    parsed: dict[str, object] = yaml.safe_load(text)
     return parsed
 
 
@@ -273,10 +280,9 @@ def test_a_templates_config_that_is_no_mapping_is_named_with_its_commit() -> Non
 
 
 def test_the_token_is_its_owners_alone() -> None:
-    file, token = config_files(effective_config(workspace(), None), "s3cret")
+    token = token_file("s3cret")
 
     assert (token.path, token.content, token.mode) == ("/configs/.auth_token", b"s3cret", 0o600)
-    assert (file.path, file.mode, b"s3cret" in file.content) == ("/configs/config.yaml", 0o644, False)
 
 
 def test_what_a_template_says_it_needs_is_told_in_a_few_words_and_obeyed_by_no_terminal() -> None:

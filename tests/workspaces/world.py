@@ -37,9 +37,11 @@ from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
 WAIT = r"/containers/[^/]+/wait"
@@ -228,6 +230,8 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             events=events,
             images=images,
             secrets=sealed,
+            directories=WorkspaceDirectories.from_settings(settings),
+            templates=ConfigTemplates(settings.configs_dir),
             engine=engine,
             instance=instance,
             settings=settings,
@@ -282,6 +286,14 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             lifecycle=lifecycle,
             rollout=rollout,
             talking=talking,
+            lifecycle=Lifecycle(
+                database=database,
+                workspaces=store,
+                events=events,
+                templates=ConfigTemplates(settings.configs_dir),
+                wake=reconciler.wake,
+                look=reconciler.look,
+            ),
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()

@@ -46,7 +46,7 @@ def listed_workspace(workspace: Workspace) -> Mapping[str, Any]:
     return form | {
         "last_sample_error": workspace.last_sample_error,
         "current_task": workspace.current_task,
-        "workspace_dir": None,
+        "workspace_dir": workspace.workspace_dir,
         "budget_limit": workspace.budget_limit,
         "monthly_spend": workspace.monthly_spend,
     }

@@ -10,8 +10,7 @@ from workspace_server.api import access
 from workspace_server.api.access import Caller, services
 from workspace_server.api.path import uuid_of
 from workspace_server.api.wire import JsonAnswer, body_schema, json_body
-from workspace_server.errors import InvalidRequestError
-from workspace_server.workspaces.lifecycle import TasksError
+from workspace_server.workspaces.lifecycle import RestartWish, TasksError
 
 router = APIRouter(prefix="/workspaces/{workspace_id}", tags=["workspaces"])
 
@@ -19,10 +18,14 @@ router = APIRouter(prefix="/workspaces/{workspace_id}", tags=["workspaces"])
 class Restart(BaseModel):
     """What a restart may change."""
 
-    template: StrictStr = Field("", description="Not supported yet.")
-    apply_template: StrictBool = Field(default=False, description="Not supported yet.")
-    rebuild_config: StrictBool = Field(default=False, description="Not supported yet.")
-    reset: StrictBool = Field(default=False, description="Not supported yet.")
+    template: StrictStr = Field("", description="Write the configuration anew, from this config template.")
+    apply_template: StrictBool = Field(
+        default=False, description="… from the config template of the workspace's name, or else of its runtime."
+    )
+    rebuild_config: StrictBool = Field(
+        default=False, description="… from its organization's, or as a new workspace would get it."
+    )
+    reset: StrictBool = Field(default=False, description="Forget the agent's session.")
 
 
 _restart = json_body(Restart, "invalid request body", optional=True)
@@ -39,15 +42,22 @@ async def restart(
     """Provisions it again, with the newest image and its secrets of now; its files stay.
 
     The container that runs is replaced when the image is there. A build that failed a while ago is tried again.
+    `config_dir` is the config template that is applied, or `existing-volume`: what was edited there stays.
     """
-    asked = {**body.model_dump(), "reset": body.reset or reset == "true"}
-    for field, value in asked.items():
-        if value:
-            raise InvalidRequestError(
-                f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
-            )
-    await services(request).lifecycle.restart(uuid_of(workspace_id))
-    return JsonAnswer({"status": "provisioning", "config_dir": "existing-volume", "reset_session": False})
+    wish = RestartWish(
+        template=body.template,
+        apply_template=body.apply_template,
+        rebuild_config=body.rebuild_config,
+        reset_session=body.reset or reset == "true",
+    )
+    applied = await services(request).lifecycle.restart(uuid_of(workspace_id), wish)
+    return JsonAnswer(
+        {
+            "status": "provisioning",
+            "config_dir": applied or "existing-volume",
+            "reset_session": wish.reset_session,
+        }
+    )
 
 
 @router.post("/pause", summary="Pause a workspace")

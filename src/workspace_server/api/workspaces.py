@@ -3,10 +3,9 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, assert_never
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
 from workspace_server.agents import WakingError
@@ -14,55 +13,17 @@ from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
 from workspace_server.api.path import uuid_of, workspace_of
 from workspace_server.api.stream import Follow, ServerSentEvent, event_stream
-from workspace_server.api.wire import JsonAnswer, Number, Whole, body_schema, json_body, read_body
-from workspace_server.errors import AuthError, ForbiddenError, InvalidRequestError
-from workspace_server.images import LocalBuildSource, RegistrySource
-from workspace_server.model.workspace import WorkspaceSpec
-from workspace_server.wiring import Services
+from workspace_server.api.wire import JsonAnswer, body_schema, json_body, read_body
+from workspace_server.api.workspace_bodies import ChangeWorkspace, CreateWorkspace, changes_of, spec_of
+from workspace_server.errors import AuthError, ForbiddenError
 from workspace_server.workspaces.follow import Progress, build_of
 from workspace_server.workspaces.follow import follow as follow_provisioning
 from workspace_server.workspaces.service import ChildrenError
 
 router = APIRouter(tags=["workspaces"])
 
-_NOT_YET = ("template", "external", "url", "workspace_dir", "workspace_access", "initial_memories")
-_NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
-_FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _RESERVED_CALLERS = ("webhook:", "system:", "test:", "channel:")
-
-
-class Canvas(BaseModel):
-    """Where a workspace is drawn."""
-
-    x: Number = 0.0
-    y: Number = 0.0
-
-
-class CreateWorkspace(BaseModel):
-    """A workspace to create."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: StrictStr = Field(description="What people call it; at most 255 bytes.", examples=["my first agent"])
-    runtime: StrictStr = Field("", description="Kind of agent; default langgraph.", examples=["echo"])
-    role: StrictStr = Field("", description="What it is for; at most 1000 bytes.", examples=["answers questions"])
-    model: StrictStr = Field("", description="Language model, when the runtime has one.", examples=["sonnet"])
-    tier: Whole = Field(0, description="1 sandboxed, 2 standard, 3 privileged, 4 full host; 0: the default.")
-    parent_id: StrictStr | None = Field(None, description="Workspace above it.")
-    budget_limit: Whole | None = Field(None, description="US cents a month.")
-    max_concurrent_tasks: Whole = Field(1, description="Tasks its agent may work on at once.")
-    canvas: Canvas = Field(default_factory=Canvas, description="Where it is drawn.")
-    template: Any = Field(None, description="Not supported yet.")
-    external: Any = Field(None, description="Not supported yet.")
-    url: Any = Field(None, description="Not supported yet.")
-    workspace_dir: Any = Field(None, description="Not supported yet.")
-    workspace_access: Any = Field(None, description="Not supported yet.")
-    secrets: dict[StrictStr, StrictStr] = Field(
-        default_factory=dict, description="Variables of its container, kept sealed.", examples=[{"API_KEY": "…"}]
-    )
-    initial_memories: Any = Field(None, description="Not supported yet.")
 
 
 @router.post(
@@ -84,13 +45,14 @@ async def create(
     with its reason there and in `last_sample_error`.
     """
     opened = services(request)
-    workspace_id = await opened.workspaces.create(_spec(body, opened), secrets=body.secrets)
+    spec = await spec_of(body, opened)
+    workspace_id = await opened.workspaces.create(spec, secrets=body.secrets)
     return JsonAnswer(
         {
             "id": workspace_id,
             "status": "provisioning",
             "awareness_namespace": f"workspace:{workspace_id}",
-            "workspace_access": "none",
+            "workspace_access": spec.workspace_access,
         },
         201,
     )
@@ -106,6 +68,27 @@ async def list_present(request: Request, _: Annotated[Caller, Depends(access.peo
 async def read(request: Request, workspace_id: str, _: Annotated[Caller, Depends(access.known)]) -> Response:
     """The public form of one workspace; removed ones are shown as `removed`."""
     return JsonAnswer(forms.public_workspace(await workspace_of(request, workspace_id)))
+
+
+@router.patch(
+    "/workspaces/{workspace_id}",
+    summary="Change a workspace",
+    openapi_extra=body_schema(ChangeWorkspace, required=True),
+)
+async def change(
+    request: Request,
+    workspace_id: str,
+    body: Annotated[ChangeWorkspace, Depends(json_body(ChangeWorkspace, "invalid request body"))],
+    caller: Annotated[Caller, Depends(access.own_reads)],
+) -> Response:
+    """Changes the fields that are given. What a container was made with changes at its next restart.
+
+    Then the answer has `"needs_restart":true`. A workspace itself may change its name, its role and where it is drawn.
+    """
+    opened = services(request)
+    changes = await changes_of(body, opened, by_person=caller.is_person)
+    needs_restart = await opened.workspaces.change(uuid_of(workspace_id), changes)
+    return JsonAnswer({"status": "updated"} | ({"needs_restart": True} if needs_restart else {}))
 
 
 @router.delete("/workspaces/{workspace_id}", summary="Remove a workspace")
@@ -204,47 +187,3 @@ async def _sender(request: Request, claimed: str | None) -> str | None:
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header and _SECONDS.fullmatch(header) and int(header) > 0 else None
-
-
-def _spec(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
-    for field in _NOT_YET:
-        if getattr(body, field) not in _NOTHING:
-            raise InvalidRequestError(
-                f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
-            )
-    for text, limit in ((body.name, 255), (body.role, 1000), (body.model, 100), (body.runtime, 100)):
-        if len(text.encode()) > limit or _CONTROL_CHARACTERS.search(text):
-            hint = "a text is too long, or has line breaks or control characters"
-            raise InvalidRequestError("invalid workspace fields", hint=hint)
-    if not body.name.strip():
-        raise InvalidRequestError("invalid workspace payload", hint="name is required")
-    if _FORBIDDEN_CHARACTERS & set(body.name + body.role):
-        raise InvalidRequestError("invalid workspace fields", hint="name and role may not contain {}[]|>*&!")
-    return WorkspaceSpec(
-        name=body.name,
-        runtime=opened.runtimes.check(body.runtime),
-        tier=_tier(body.tier, opened),
-        role=body.role or None,
-        model=body.model or None,
-        parent_id=body.parent_id,
-        budget_limit=body.budget_limit,
-        max_concurrent_tasks=max(1, body.max_concurrent_tasks),
-        x=body.canvas.x,
-        y=body.canvas.y,
-    )
-
-
-def _tier(asked: int, opened: Services) -> int:
-    """The tier of a new workspace; without one it is 3 with a registry, as ever, and 2 in a local build."""
-    match opened.images.source:
-        case RegistrySource():
-            default = 3
-        case LocalBuildSource():
-            default = 2
-        case _:
-            assert_never(opened.images.source)
-    highest = opened.settings.max_tier or 4
-    tier = asked or min(default, highest)
-    if not 1 <= tier <= highest:
-        raise InvalidRequestError(f"tier must be from 1 to {highest}", code="invalid_tier")
-    return tier

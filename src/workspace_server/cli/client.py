@@ -33,7 +33,7 @@ class Client:
     async def events(self, path: str, last: str) -> AsyncIterator[Event]:
         """The events of a route that is followed, up to the first one called ``last``.
 
-        Raises like ``call``, and UnavailableError when the server stops before that.
+        Raises like ``call``, the error of an event called ``error``, and UnavailableError when the server stops before.
         """
         with self._translated():
             async with self._http.stream("GET", path, timeout=_SECONDS) as response:
@@ -41,6 +41,8 @@ class Client:
                     await response.aread()
                     raise _refusal(response)
                 async for event in _events(response.aiter_lines()):
+                    if event["event"] == "error":
+                        raise error_of(event["data"])
                     yield event
                     if event["event"] == last:
                         return

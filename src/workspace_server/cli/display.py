@@ -213,10 +213,21 @@ def _build_news(build: Any) -> Iterator[tuple[Hashable, str]]:
 def _phase_news(view: Any) -> Iterator[tuple[Hashable, str]]:
     for phase in view["phases"]:
         if phase["state"] in ("done", "failed"):
-            yield phase["name"], f"{_MARKS[phase['state']]} {_NAMES[phase['name']]} {_took(phase, view)}"
+            yield phase["name"], _phase_line(phase, view)
 
 
 # What both say
+
+
+def phase_lines(view: Any) -> Iterator[str]:
+    """The phases that a provisioning has reached, each with its mark."""
+    for phase in view["phases"]:
+        if phase["state"] != "waiting":
+            yield f"  {_phase_line(phase, view)}"
+
+
+def _phase_line(phase: Any, view: Any) -> str:
+    return f"{_MARKS.get(phase['state'], '…')} {_NAMES[phase['name']]} {_took(phase, view)}"
 
 
 def _state(build: Any) -> str:

@@ -10,6 +10,7 @@ import typer
 from workspace_server import __version__
 from workspace_server.cli.images import app as images
 from workspace_server.cli.secrets import app as secrets
+from workspace_server.cli.workspaces import app as workspaces
 from workspace_server.errors import SettingsError, WorkspaceServerError
 from workspace_server.text import plain
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(workspaces, name="workspaces")
 app.add_typer(images, name="images")
 app.add_typer(secrets, name="secrets")
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.console import Console
 from workspace_server.cli.clean import remove_everything
 from workspace_server.cli.client import Client, open_client
 from workspace_server.cli.example import make_repository
+from workspace_server.cli.messages import send_text, text_of
 from workspace_server.cli.watch import watch_until_online
 from workspace_server.concurrency import Deadline, first_of
 from workspace_server.engine import open_engine, resolve_address
@@ -172,11 +173,8 @@ async def _first_workspace(client: Client, console: Console) -> str:
 
 async def _greet(client: Client, workspace_id: str, console: Console) -> None:
     """Send one message through the server, and show the answer."""
-    message = {"role": "user", "parts": [{"kind": "text", "text": _GREETING}]}
-    body = {"method": "message/send", "params": {"message": message}}
-    reply: Any = await client.call("POST", f"/workspaces/{workspace_id}/a2a", body, seconds=_MESSAGE_SECONDS)
-    parts = reply.get("result", {}).get("parts", [])
-    text = "".join(part.get("text", "") for part in parts)
+    reply = await send_text(client, workspace_id, _GREETING, seconds=_MESSAGE_SECONDS)
+    text = text_of(reply)
     if text != _GREETING:
         raise WorkspaceServerError(f"the agent answered {reply}", code="unexpected_reply")
     console.print(f"  you:  {_GREETING}\n  echo: {text}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = "0003"
+REVISION = "0006"
 """The newest migration: a database that names it needs no migrating."""
 
 metadata = sa.MetaData()
@@ -75,6 +75,14 @@ workspaces = sa.Table(
     sa.Column("last_outbound_at", UtcDateTime),
     sa.Column("budget_limit", sa.BigInteger),
     sa.Column("monthly_spend", sa.BigInteger, nullable=False),
+    sa.Column("workspace_dir", sa.Text),
+    sa.Column("workspace_access", sa.Text, nullable=False, server_default="none"),
+    # A folder of config templates, and the sha256 of the config.yaml that was written: what differs was edited.
+    sa.Column("config_template", sa.Text),
+    sa.Column("config_digest", sa.Text),
+    # What the next provisioning is to do: write the whole configuration anew, forget the agent's session.
+    sa.Column("apply_config", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reset_session", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("x", sa.Float, nullable=False),
     sa.Column("y", sa.Float, nullable=False),
     sa.Column("collapsed", sa.Boolean, nullable=False),

@@ -11,7 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workspace_server.concurrency import Changes
 from workspace_server.db.database import Database, Transaction
 from workspace_server.db.schema import now, workspaces
-from workspace_server.model.workspace import Failure, ImageOnRow, Workspace, WorkspaceSpec, WorkspaceStatus, may_become
+from workspace_server.model.workspace import (
+    Failure,
+    ImageOnRow,
+    Workspace,
+    WorkspaceAccess,
+    WorkspaceSpec,
+    WorkspaceStatus,
+    may_become,
+)
 
 _COLUMNS = [column for column in workspaces.c if column.name not in ("cleared", "purge")]
 
@@ -233,6 +241,7 @@ def _encoded(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _workspace(fields: dict[str, Any]) -> Workspace:
     fields["status"] = WorkspaceStatus(fields["status"])
+    fields["workspace_access"] = WorkspaceAccess(fields["workspace_access"])
     fields["image"] = ImageOnRow(**fields["image"]) if fields["image"] else None
     fields["failure"] = Failure(**fields["failure"]) if fields["failure"] else None
     return Workspace(**fields)

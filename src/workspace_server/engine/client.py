@@ -10,12 +10,13 @@ from workspace_server.engine.containers import Containers
 from workspace_server.engine.decode import engine_info
 from workspace_server.engine.events import Events
 from workspace_server.engine.images import Images
+from workspace_server.engine.logs import Logs
 from workspace_server.engine.networks import Networks
 from workspace_server.engine.volumes import Volumes
 from workspace_server.model.container import EngineInfo
 
 
-class Engine(Containers, Images, Networks, Volumes, Events, Activity):
+class Engine(Containers, Logs, Images, Networks, Volumes, Events, Activity):
     """The container engine. Get one from ``open_engine``.
 
     Every method has a time limit unless it says otherwise, and raises this program's errors only: UnavailableError
@@ -23,7 +24,7 @@ class Engine(Containers, Images, Networks, Volumes, Events, Activity):
     """
 
     def __init__(self, connection: Connection) -> None:
-        for part in (Containers, Images, Networks, Volumes, Events, Activity):
+        for part in (Containers, Logs, Images, Networks, Volumes, Events, Activity):
             part.__init__(self, connection)
 
     @property

@@ -9,16 +9,18 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
+from workspace_server.concurrency import Deadline
 from workspace_server.engine.connection import SLOW, Connection, label_filter
 from workspace_server.engine.decode import container_info, listed_container_info
-from workspace_server.engine.encode import container_config
+from workspace_server.engine.encode import CPU_SHARES, container_config
 from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
 from workspace_server.model.names import INSTANCE, MANAGED
 
-_LOG_LIMIT = 1024 * 1024
-_FRAME_HEADER = 8
 _OWNER = 1000
+_LARGEST_FILE = 1024 * 1024
+_TAR_OVERHEAD = 64 * 1024
+_CARRIED = "/carried"
 
 
 class Containers:
@@ -42,7 +44,7 @@ class Containers:
                 "containers/create",
                 operation=operation,
                 params=params,
-                body=container_config(spec),
+                body=container_config(spec, await self._cpus(spec)),
                 limit=SLOW,
             )
         except ConflictError as error:
@@ -50,6 +52,13 @@ class Containers:
         except NotFoundError as error:
             raise _image_refusal(spec, error) from error
         return str(created["Id"])
+
+    async def _cpus(self, spec: ContainerSpec) -> int | None:
+        """How many CPUs the engine's machine has; None where a limit of no more than one makes that the same."""
+        if spec.limits.cpu_shares is None or spec.limits.cpu_shares <= CPU_SHARES:
+            return None
+        data = await self._connection.call("GET", "info", operation="say how many CPUs it has")
+        return int(data["NCPU"])
 
     async def copy_files(self, container_id: str, files: Sequence[ContainerFile]) -> None:
         """Put files into a container that has not started yet; they and their directories belong to uid 1000.
@@ -83,6 +92,41 @@ class Containers:
         carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
         try:
             await self._put(carrier["Id"], files, operation)
+        finally:
+            await self.remove_container(carrier["Id"])
+
+    async def read_file(self, container_id: str, path: str) -> bytes | None:
+        """A file of a container, running or not; None when there is no such container, or no regular file.
+
+        Raises InvalidRequestError for a file of more than a MiB.
+        """
+        operation = f"read {path} of the container {container_id[:12]}"
+        stream = self._connection.stream(
+            "GET", f"containers/{container_id}/archive", operation=operation, params={"path": path}
+        )
+        raw = bytearray()
+        try:
+            async with Deadline(SLOW).limit(operation), stream as body:
+                async for chunk in body.iter_any():
+                    raw += chunk
+                    if len(raw) > _LARGEST_FILE + _TAR_OVERHEAD:
+                        raise InvalidRequestError(f"{path} in the container has more than a MiB")
+        except NotFoundError:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+            content = tar.extractfile(tar.getmembers()[0])
+            return content.read() if content is not None else None
+
+    async def read_file_of_volume(
+        self, volume: str, path: str, *, image_id: str, labels: Mapping[str, str]
+    ) -> bytes | None:
+        """A file of a volume that exists, through a container with ``labels`` that never starts; None as above."""
+        operation = f"read {path} of the volume {volume}"
+        mount = {"Type": "volume", "Source": volume, "Target": _CARRIED, "ReadOnly": True}
+        body = {"Image": image_id, "Labels": dict(labels), "HostConfig": {"Mounts": [mount]}}
+        carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
+        try:
+            return await self.read_file(carrier["Id"], f"{_CARRIED}/{path}")
         finally:
             await self.remove_container(carrier["Id"])
 
@@ -133,16 +177,6 @@ class Containers:
             with suppress(NotFoundError):
                 await self._wait(container_id, "removed", operation, SLOW)
 
-    async def logs_tail(self, container_id: str, lines: int) -> str:
-        """The last lines of a container's stdout and stderr, as they came, at most 1 MiB. Raises NotFoundError."""
-        params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
-        path, operation = f"containers/{container_id}/logs", f"read the log of the container {container_id[:12]}"
-        async with self._connection.stream("GET", path, operation=operation, params=params) as body:
-            raw = bytearray()
-            async for chunk in body.iter_any():
-                raw += chunk
-        return demultiplexed(bytes(raw)).decode(errors="replace")[-_LOG_LIMIT:]
-
     async def wait_exit(self, container_id: str) -> int:
         """Wait until a started container ends and return its exit code. Raises NotFoundError when there is none."""
         return await self._wait(container_id, "not-running", f"wait for the container {container_id[:12]}", None)
@@ -181,19 +215,6 @@ def _entry(name: str, mode: int) -> tarfile.TarInfo:
     entry.mode = mode
     entry.mtime = int(time.time())
     return entry
-
-
-def demultiplexed(raw: bytes) -> bytes:
-    """The text of the engine's framed log stream: each frame is 8 bytes of header, its length in the last 4, then text.
-
-    A last frame that was cut off is kept as far as it goes.
-    """
-    text, position = bytearray(), 0
-    while position + _FRAME_HEADER <= len(raw):
-        start = position + _FRAME_HEADER
-        position = start + int.from_bytes(raw[start - 4 : start], "big")
-        text += raw[start:position]
-    return bytes(text)
 
 
 def _image_refusal(spec: ContainerSpec, error: NotFoundError) -> ConflictError | NotFoundError:

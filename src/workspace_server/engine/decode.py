@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from workspace_server.model.container import ContainerInfo, EngineInfo, ImageInfo, NetworkInfo
-from workspace_server.model.names import AGENT_PORT
+from workspace_server.model.names import AGENT_PORT, HOST_PORT
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -46,12 +46,12 @@ def image_info(data: Mapping[str, Any]) -> ImageInfo:
 
 def container_info(data: Mapping[str, Any]) -> ContainerInfo:
     """From ``GET /containers/{id}/json``."""
-    state, network = data["State"], data["NetworkSettings"]
+    state, network, labels = data["State"], data["NetworkSettings"], data["Config"]["Labels"] or {}
     never_started = state["Status"] == "created"
     return ContainerInfo(
         id=data["Id"],
         name=data["Name"].removeprefix("/"),
-        labels=data["Config"]["Labels"] or {},
+        labels=labels,
         image_id=data["Image"],
         running=state["Running"],
         exit_code=None if state["Running"] or never_started else state["ExitCode"],
@@ -59,7 +59,8 @@ def container_info(data: Mapping[str, Any]) -> ContainerInfo:
         agent_port=_agent_port(
             (binding["HostIp"], int(binding["HostPort"]))
             for binding in (network["Ports"] or {}).get(f"{AGENT_PORT}/tcp") or ()
-        ),
+        )
+        or _host_port(labels),
     )
 
 
@@ -79,7 +80,8 @@ def listed_container_info(data: Mapping[str, Any]) -> ContainerInfo | None:
             (port["IP"], port["PublicPort"])
             for port in data["Ports"] or ()
             if port["PrivatePort"] == AGENT_PORT and port["Type"] == "tcp" and "PublicPort" in port
-        ),
+        )
+        or _host_port(data["Labels"] or {}),
     )
 
 
@@ -100,6 +102,12 @@ def _addresses(networks: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 def _agent_port(bindings: Iterable[tuple[str, int]]) -> int | None:
     return next((port for host, port in bindings if host in ("127.0.0.1", "0.0.0.0")), None)  # noqa: S104 - compared
+
+
+def _host_port(labels: Mapping[str, str]) -> int | None:
+    """Where the agent of a container in its machine's own network listens: nothing is published there."""
+    port = labels.get(HOST_PORT, "")
+    return int(port) if port.isascii() and port.isdigit() else None
 
 
 def _gateway(ranges: Iterable[Mapping[str, Any]]) -> str:

@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
-from workspace_server.model.container import ContainerSpec, Mount
+from workspace_server.model.container import FULL_HOST, ContainerSpec, Mount
 from workspace_server.model.names import AGENT_PORT
 
 _PORT = f"{AGENT_PORT}/tcp"
 _SANDBOX_TMP = "rw,noexec,nosuid,size=64m"
 _ENGINE_SOCKET = "/var/run/docker.sock"
 
-SANDBOXED, STANDARD, PRIVILEGED, FULL_HOST = 1, 2, 3, 4
+
+CPU_SHARES = 1024
+"""So many shares are one CPU."""
 
 
-def container_config(spec: ContainerSpec) -> dict[str, Any]:
-    """The body of ``POST /containers/create``. An unknown tier is encoded as tier 2."""
+def container_config(spec: ContainerSpec, cpus: int | None = None) -> dict[str, Any]:
+    """The body of ``POST /containers/create``. An unknown tier is encoded as tier 2.
+
+    ``cpus``: how many the engine's machine has, where that is known. Engines refuse a limit of more.
+    """
     return {
         "Image": spec.image_id,
         "Env": [f"{name}={value}" for name, value in sorted(spec.environment.items())],
@@ -25,18 +30,18 @@ def container_config(spec: ContainerSpec) -> dict[str, Any]:
         "AttachStderr": False,
         "OpenStdin": False,
         "Tty": False,
-        "HostConfig": _host_config(spec),
+        "HostConfig": _host_config(spec, cpus),
         **_network_config(spec),
     }
 
 
-def _host_config(spec: ContainerSpec) -> dict[str, Any]:
+def _host_config(spec: ContainerSpec, cpus: int | None) -> dict[str, Any]:
     return {
         "Mounts": [_mount(mount) for mount in _mounts(spec)],
         "ExtraHosts": [f"host.docker.internal:{spec.host_gateway}"],
         "RestartPolicy": {"Name": spec.restart_policy},
         **_reach(spec),
-        **_limits(spec),
+        **_limits(spec, cpus),
         **_powers(spec.tier),
     }
 
@@ -45,7 +50,7 @@ def _mounts(spec: ContainerSpec) -> Sequence[Mount]:
     match spec.tier:
         case 1:  # the sandbox sees its configuration and nothing else
             return [mount for mount in spec.mounts if mount.target == "/configs"]
-        case 4:
+        case _ if spec.tier == FULL_HOST:
             return [*spec.mounts, Mount(source=_ENGINE_SOCKET, target=_ENGINE_SOCKET)]
         case _:
             return spec.mounts
@@ -54,7 +59,7 @@ def _mounts(spec: ContainerSpec) -> Sequence[Mount]:
 def _mount(mount: Mount) -> dict[str, Any]:
     # "Mounts", not "Binds": a bind of a path that does not exist is refused instead of made, owned by root.
     return {
-        "Type": "bind" if mount.source.startswith("/") else "volume",
+        "Type": "bind" if mount.is_bind else "volume",
         "Source": mount.source,
         "Target": mount.target,
         "ReadOnly": mount.access == "ro",
@@ -74,12 +79,13 @@ def _network_config(spec: ContainerSpec) -> dict[str, Any]:
     return {"NetworkingConfig": {"EndpointsConfig": {spec.network: {"Aliases": [spec.name]}}}}
 
 
-def _limits(spec: ContainerSpec) -> dict[str, Any]:
+def _limits(spec: ContainerSpec, cpus: int | None) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     if spec.limits.memory_mib is not None:
         limits["Memory"] = spec.limits.memory_mib * 1024 * 1024
     if spec.limits.cpu_shares is not None:
-        limits["NanoCpus"] = spec.limits.cpu_shares * 1_000_000_000 // 1024
+        shares = min(spec.limits.cpu_shares, (cpus or spec.limits.cpu_shares) * CPU_SHARES)
+        limits["NanoCpus"] = shares * 1_000_000_000 // CPU_SHARES
     return limits
 
 

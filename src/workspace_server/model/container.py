@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+FULL_HOST = 4
+"""The tier whose containers are in their machine's own network."""
+
 
 class Access(StrEnum):
     """What a container may do with a mount."""
@@ -20,6 +23,11 @@ class Mount:
     source: str
     target: str
     access: Access = Access.READ_WRITE
+
+    @property
+    def is_bind(self) -> bool:
+        """Whether it is a path of the engine's machine."""
+        return self.source.startswith("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInfo:
-    """A container as found. ``agent_port`` is the port of this machine's loopback that leads to the agent."""
+    """A container as found. ``agent_port`` is the port of its machine's loopback that leads to the agent."""
 
     id: str
     name: str

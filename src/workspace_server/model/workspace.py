@@ -44,6 +44,14 @@ def may_become(target: WorkspaceStatus) -> frozenset[WorkspaceStatus]:
     return frozenset(status for status, following in TRANSITIONS.items() if target in following)
 
 
+class WorkspaceAccess(StrEnum):
+    """What a workspace may do with its directory of this machine; none: it has a volume instead."""
+
+    NONE = "none"
+    READ_ONLY = "read_only"
+    READ_WRITE = "read_write"
+
+
 class Phase(StrEnum):
     """The steps of a provisioning, in order."""
 
@@ -67,6 +75,9 @@ class WorkspaceSpec:
     parent_id: str | None = None
     budget_limit: int | None = None
     max_concurrent_tasks: int = 1
+    workspace_dir: str | None = None
+    workspace_access: WorkspaceAccess = WorkspaceAccess.NONE
+    config_template: str | None = None
     x: float = 0.0
     y: float = 0.0
 
@@ -103,7 +114,9 @@ class ImageOnRow:
 class Workspace:
     """A workspace as recorded. ``generation`` counts its provisionings and the wishes for another one.
 
-    ``resolve_anew``: the next one looks for the newest image. ``restarts``: when the server restarted it by itself of
+    ``config_template`` is a folder of config templates, ``config_digest`` the sha256 of the written config.yaml.
+    ``resolve_anew``: the next one looks for the newest image; ``apply_config``: it writes the whole configuration anew;
+    ``reset_session``: it begins without the agent's session. ``restarts``: when the server restarted it by itself of
     late, RFC 3339.
     """
 
@@ -134,6 +147,12 @@ class Workspace:
     last_outbound_at: datetime | None
     budget_limit: int | None
     monthly_spend: int
+    workspace_dir: str | None
+    workspace_access: WorkspaceAccess
+    config_template: str | None
+    config_digest: str | None
+    apply_config: bool
+    reset_session: bool
     x: float
     y: float
     collapsed: bool

@@ -11,7 +11,8 @@ from pathlib import Path
 from workspace_server.model.container import NetworkInfo
 
 _DEVICES = Path("/sys/class/net")
-_ENGINES_OWN_WAY = "host-gateway"
+ENGINES_OWN_WAY = "host-gateway"
+"""What the engine takes for its own machine, wherever that is."""
 
 
 class Bridge:
@@ -41,7 +42,7 @@ class Bridge:
         async with self._telling:
             self.network = network
             await self._tell()
-        return network.gateway if self.is_here else _ENGINES_OWN_WAY
+        return network.gateway if self.is_here else ENGINES_OWN_WAY
 
     async def follow(self, follower: Callable[[NetworkInfo], Awaitable[None]]) -> None:
         """Call ``follower`` with the present network, if it is here, and with each that replaces it."""

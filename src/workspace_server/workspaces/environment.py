@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,6 +19,14 @@ _UNICODE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _MOST_KEYS = 100_000
 _LONGEST_LIST = 500
 _NO_TIMEOUT_KEY = frozenset({"langgraph", "deepagents"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a config.yaml comes from, as complaints about it say, and what to do about them."""
+
+    where: str
+    hint: str
 
 
 def environment(workspace: Workspace, platform_url: str, secrets: Mapping[str, str]) -> Mapping[str, str]:
@@ -46,12 +55,9 @@ def environment(workspace: Workspace, platform_url: str, secrets: Mapping[str, s
     }
 
 
-def config_files(config: Mapping[str, Any], token: str) -> list[ContainerFile]:
-    """``config.yaml`` and the agent's token."""
-    return [
-        ContainerFile(path=f"{CONFIG_PATH}/config.yaml", content=_as_yaml(config)),
-        ContainerFile(path=f"{CONFIG_PATH}/.auth_token", content=token.encode(), mode=0o600),
-    ]
+def token_file(token: str) -> ContainerFile:
+    """The agent's token, where it looks for it."""
+    return ContainerFile(path=f"{CONFIG_PATH}/.auth_token", content=token.encode(), mode=0o600)
 
 
 def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> None:
@@ -68,12 +74,12 @@ def check_required(config: Mapping[str, Any], variables: Mapping[str, str]) -> N
         )
 
 
-def effective_config(workspace: Workspace, template_config: bytes | None) -> dict[str, Any]:
+def effective_config(workspace: Workspace, template_config: bytes | None, origin: Origin) -> dict[str, Any]:
     """The template's config.yaml with the workspace's own name, tier, role and model; without one, a generated one.
 
     Raises TemplateError when the template's is no mapping, or cannot be read and written again.
     """
-    config = _generated(workspace) if template_config is None else _parsed(workspace, template_config)
+    config = _generated(workspace) if template_config is None else parse_config(template_config, origin)
     config |= {"name": workspace.name, "tier": workspace.tier, "runtime": workspace.runtime}
     if workspace.role:
         config["description"] = workspace.role
@@ -82,7 +88,8 @@ def effective_config(workspace: Workspace, template_config: bytes | None) -> dic
     return config
 
 
-def _as_yaml(config: Mapping[str, Any]) -> bytes:
+def yaml_of(config: Mapping[str, Any]) -> bytes:
+    """A config.yaml."""
     config = dict(config)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if _UNICODE_BREAKS.search(text):  # written as they are, they would be folded like line ends
@@ -105,15 +112,25 @@ class _Loader(yaml.SafeLoader):
             raise ConstructorError(None, None, f"more than {_MOST_KEYS} keys", node.start_mark)
 
 
-def _parsed(workspace: Workspace, template_config: bytes) -> dict[str, Any]:
+def parse_config(content: bytes, origin: Origin) -> dict[str, Any]:
+    """A config.yaml, parsed. Raises TemplateError ``template_malformed`` in the words of its origin."""
     try:
-        config = yaml.load(template_config, _Loader)  # noqa: S506 - a SafeLoader
+        config = yaml.load(content, _Loader)  # noqa: S506 - a SafeLoader
         yaml.safe_dump(config)  # what was read need not be possible to write
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, a bottomless nesting
-        raise _malformed(workspace, "is not valid YAML") from error
+        raise _malformed(origin, "is not valid YAML") from error
     if not isinstance(config, dict):
-        raise _malformed(workspace, "is not a mapping")
+        raise _malformed(origin, "is not a mapping")
     return config
+
+
+def repository_of(workspace: Workspace) -> Origin:
+    """The template repository that the workspace's image was built from."""
+    at = f" at commit {workspace.image.commit[:12]}" if workspace.image and workspace.image.commit else ""
+    return Origin(
+        where=f"the template of {workspace.runtime}{at}",
+        hint="correct config.yaml in the template's repository and commit it",
+    )
 
 
 def _generated(workspace: Workspace) -> dict[str, Any]:
@@ -131,10 +148,5 @@ def _generated(workspace: Workspace) -> dict[str, Any]:
     return config
 
 
-def _malformed(workspace: Workspace, what: str) -> TemplateError:
-    at = f" at commit {workspace.image.commit[:12]}" if workspace.image and workspace.image.commit else ""
-    return TemplateError(
-        f"config.yaml in the template of {workspace.runtime}{at} {what}",
-        code="template_malformed",
-        hint="correct config.yaml in the template's repository and commit it",
-    )
+def _malformed(origin: Origin, what: str) -> TemplateError:
+    return TemplateError(f"config.yaml in {origin.where} {what}", code="template_malformed", hint=origin.hint)

@@ -1,12 +1,16 @@
 """Restart, pause and resume, hibernate and wake: each writes the wish, and wakes the reconciler."""
 
+import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from workspace_server.db import Database, Transaction, WorkspaceStore
 from workspace_server.errors import ConflictError, NotFoundError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.workspaces.templates import ConfigTemplate, ConfigTemplates, unknown_template
 
 _S = WorkspaceStatus
 
@@ -18,6 +22,23 @@ _PAUSABLE = frozenset(_S) - {_S.REMOVED, _S.PAUSED}
 _HIBERNATABLE = frozenset({_S.ONLINE, _S.DEGRADED})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartWish:
+    """What a restart is to do anew. By itself it keeps what was edited, and the agent's session.
+
+    ``template``: apply that config template; ``apply_template``: the one that is called like the workspace, or goes
+    with its runtime; ``rebuild_config``: the organization's of that name, or whatever a new workspace would get.
+    """
+
+    template: str = ""
+    apply_template: bool = False
+    rebuild_config: bool = False
+    reset_session: bool = False
+
+
+_AS_IT_IS = RestartWish()
+
+
 class Lifecycle:
     """What people, and the server itself, want of workspaces that are there."""
 
@@ -27,21 +48,46 @@ class Lifecycle:
         database: Database,
         workspaces: WorkspaceStore,
         events: EventLog,
+        templates: ConfigTemplates,
         wake: Callable[[], None],
         look: Callable[[], None],
     ) -> None:
+        self._templates = templates
         self._database = database
         self._workspaces = workspaces
         self._events = events
         self._wake = wake
         self._look = look
 
-    async def restart(self, workspace_id: str) -> None:
-        """Provision it again, with the newest image. Raises NotFoundError, ConflictError below a paused workspace."""
+    async def restart(self, workspace_id: str, wish: RestartWish = _AS_IT_IS) -> str:
+        """Provision it again, with the newest image; what its configuration is made from, "" when it is kept.
+
+        Raises NotFoundError, ConflictError below a paused workspace, and InvalidRequestError for an unknown template.
+        """
+        row = await self._present(workspace_id)
+        template = await asyncio.to_thread(self._chosen, wish, row)
+        changes: dict[str, Any] = {"reset_session": True} if wish.reset_session else {}
+        if template is not None:
+            changes |= {"config_template": template.folder, "apply_config": True}
+        elif wish.rebuild_config:
+            changes |= {"apply_config": True}
         async with self._database.write() as tx:
             await self._check_above(await self._present(workspace_id))
-            await self._want(tx, workspace_id, anew=True, leaving=_BY_A_PERSON)
+            await self._want(tx, workspace_id, anew=True, leaving=_BY_A_PERSON, **changes)
         self._wake()
+        return template.folder if template is not None else "rebuilt" if wish.rebuild_config else ""
+
+    def _chosen(self, wish: RestartWish, row: Workspace) -> ConfigTemplate | None:
+        """The template that a restart applies."""
+        if wish.template:
+            found = self._templates.find(wish.template)
+            if found is None:
+                raise unknown_template(wish.template, self._templates.folders())
+            return found
+        named = self._templates.named(row.name) if wish.apply_template else None
+        rebuilt = self._templates.of_organization(row.name) if wish.rebuild_config else None
+        of_runtime = self._templates.of_runtime(row.runtime) if wish.apply_template else None
+        return named or rebuilt or of_runtime
 
     async def restart_with_secrets(self, workspace_ids: Iterable[str]) -> None:
         """Provision those that run, or should, with the image they have: their secrets changed."""
@@ -129,9 +175,9 @@ class Lifecycle:
             above = above.parent_id and await self._workspaces.get(above.parent_id)
 
     async def _want(
-        self, tx: Transaction, workspace_id: str, *, anew: bool, leaving: frozenset[WorkspaceStatus]
+        self, tx: Transaction, workspace_id: str, *, anew: bool, leaving: frozenset[WorkspaceStatus], **changes: Any
     ) -> Workspace | None:
-        row = await self._workspaces.want(tx, workspace_id, anew=anew, leaving=leaving, restarts=[])
+        row = await self._workspaces.want(tx, workspace_id, anew=anew, leaving=leaving, restarts=[], **changes)
         if row is not None:
             payload = {"name": row.name, "tier": row.tier, "runtime": row.runtime}
             await self._events.record(tx, Event(type=EventType.PROVISIONING, workspace_id=row.id, payload=payload))

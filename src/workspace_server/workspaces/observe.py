@@ -11,13 +11,14 @@ import structlog
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.engine import Engine
 from workspace_server.engine.events import EventAction
-from workspace_server.errors import DeadlineError, TemplateError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, TemplateError, UnavailableError
 from workspace_server.events import EventLog
 from workspace_server.model import names
 from workspace_server.model.container import ContainerInfo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces import restarts
+from workspace_server.workspaces.logs import last_words
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,6 @@ _S = WorkspaceStatus
 SILENCE = timedelta(seconds=180)
 AT_ONCE = 4
 """So many are started again in one round: many that died together come back one after the other."""
-_LAST_LINES = 30
 _DEATHS = frozenset({EventAction.CONNECTED, EventAction.DIE, EventAction.OOM, EventAction.DESTROY})
 
 
@@ -146,7 +146,7 @@ class Observer:
         """It died too often: it stays down, and says with which last words."""
         error = TemplateError(
             f"the container ended {restarts.LIMIT} times within {restarts.WINDOW.seconds // 60} minutes and is not"
-            f" started again\n{await self._last_lines(workspace)}",
+            f" started again\n{await last_words(self._engine, names.container_name(workspace.id))}",
             code="crash_loop",
             hint="correct what the last lines complain of, then restart the workspace",
         )
@@ -159,10 +159,3 @@ class Observer:
                 event = Event(type=EventType.PROVISION_FAILED, workspace_id=workspace.id, payload=error.as_dict())
                 await self._events.record(tx, event)
                 log.warning("workspace given up", workspace=workspace.id, code=error.code, error=error.message)
-
-    async def _last_lines(self, workspace: Workspace) -> str:
-        try:
-            lines = await self._engine.logs_tail(names.container_name(workspace.id), _LAST_LINES)
-            return lines.strip() or "(it wrote nothing)"
-        except WorkspaceServerError:
-            return "(its log could not be read)"

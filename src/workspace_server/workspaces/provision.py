@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -17,20 +17,23 @@ from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerSpec, NetworkInfo
 from workspace_server.model.event import Event, EventType
-from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceStatus
+from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceAccess, WorkspaceStatus
 from workspace_server.settings import Settings
-from workspace_server.text import plain, shortened, without_user
+from workspace_server.text import without_user
 from workspace_server.workspaces.attempt import Attempt
+from workspace_server.workspaces.configuration import Configuration, Configurations
 from workspace_server.workspaces.container import container_spec, volume_names
-from workspace_server.workspaces.environment import check_required, config_files, effective_config, environment
+from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.environment import check_required, environment, token_file
+from workspace_server.workspaces.host_network import check_free, host_port
+from workspace_server.workspaces.logs import last_words
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_LAST_LINES = 30
-_LONGEST_LINE = 500
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
 _SILENT: Final = "agent_silent"
@@ -51,6 +54,8 @@ class Provisioner:
         events: EventLog,
         images: ImageService,
         secrets: SecretService,
+        directories: WorkspaceDirectories,
+        templates: ConfigTemplates,
         engine: Engine,
         instance: str,
         settings: Settings,
@@ -62,6 +67,8 @@ class Provisioner:
         self._events = events
         self._images = images
         self._secrets = secrets
+        self._directories = directories
+        self._configurations = Configurations(engine, templates, instance)
         self._engine = engine
         self._instance = instance
         self._settings = settings
@@ -130,15 +137,16 @@ class Provisioner:
             self._images.template_config(workspace.runtime, image),
             attempt.enter(Phase.ENVIRONMENT, image=_on_row(image)),
         )
-        # In a thread: what a template brings along may take a while to read.
-        config = await asyncio.to_thread(effective_config, attempt.workspace, template_config)
+        configuration = await self._configurations.of(attempt.workspace, image, template_config)
         secrets = await self._secrets.environment(workspace.id)
         variables = environment(workspace, self._settings.agents_url, secrets)
-        check_required(config, variables)
+        check_required(configuration.config, variables)
+        if workspace.workspace_dir is not None and workspace.workspace_access is not WorkspaceAccess.NONE:
+            await asyncio.to_thread(self._directories.check, workspace.workspace_dir)  # it may be a link by now
 
         with self._events.listen() as news:
             async with self._turns if workspace.generation > 1 else nullcontext():
-                container_id = await self._start(attempt, image, variables, config, made)
+                container_id = await self._start(attempt, image, variables, configuration, made)
             await self._until_online(attempt, container_id, news)
 
     async def _start(
@@ -146,13 +154,14 @@ class Provisioner:
         attempt: Attempt,
         image: EnsuredImage,
         variables: Mapping[str, str],
-        config: Mapping[str, Any],
+        configuration: Configuration,
         made: list[str],
     ) -> str:
         """From the volumes to a container that runs; its id. What is written of it delays nothing that may overlap."""
         workspace = attempt.workspace
         network, _ = await both(self._engine.ensure_network(names.NETWORK), attempt.enter(Phase.VOLUMES))
         host_gateway = await self._expose(network)
+        port = host_port(workspace.tier, configuration.config, host_gateway)
         await self._ensure_volumes(workspace, made)
 
         token = await attempt.enter_with(Phase.CONTAINER, lambda tx: self._tokens.rotate(tx, workspace.id))
@@ -163,10 +172,15 @@ class Provisioner:
             host_gateway=host_gateway,
             instance=self._instance,
             settings=self._settings,
+            host_port=port,
         )
-        container_id = await self._create(spec, await asyncio.to_thread(config_files, config, token))
+        await self._clear_for(workspace)
+        if port is not None:
+            check_free(port)
+        container_id = await self._create(spec, [*configuration.files, token_file(token)])
 
-        await both(self._engine.start(container_id), attempt.enter(Phase.START))
+        done = {"config_digest": configuration.digest, "apply_config": False, "reset_session": False}
+        await both(self._engine.start(container_id), attempt.enter(Phase.START, **done))
         await self._started(attempt, container_id)
         return container_id
 
@@ -179,11 +193,18 @@ class Provisioner:
                 made.append(name)
                 await _to_its_end(self._engine.ensure_volume(name, labels))
 
-    async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
-        """Replace the old container, if any. The files are in place before the new one runs its first instruction."""
-        labels = names.workspace_labels(self._instance, spec.labels[names.WORKSPACE_ID])
+    async def _clear_for(self, workspace: Workspace) -> None:
+        """Remove the old container, if any; and its agent's session, when that is to be forgotten."""
+        labels = names.workspace_labels(self._instance, workspace.id)
         for old in await self._engine.containers(labels):
             await self._engine.remove_container(old.id)
+        session = names.session_volume(workspace.id)
+        if workspace.reset_session and session in volume_names(workspace):
+            await self._engine.remove_volume(session)
+            await _to_its_end(self._engine.ensure_volume(session, labels))
+
+    async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
+        """The new container. The files are in place before it runs its first instruction."""
         container_id = await _to_its_end(self._engine.create_container(spec))
         await self._engine.copy_files(container_id, files)
         return container_id
@@ -239,25 +260,18 @@ class Provisioner:
     async def _exited(self, container_id: str, exit_code: int) -> TemplateError:
         return TemplateError(
             f"the agent's container ended with exit code {exit_code} before the agent's first call\n"
-            + await self._last_lines(container_id),
+            + await last_words(self._engine, container_id),
             code="agent_exited",
             hint="correct what the last lines complain of, then create the workspace again",
         )
 
     async def _silent(self, container_id: str, limit: float) -> TemplateError:
-        lines, url = await self._last_lines(container_id), without_user(self._settings.agents_url)
+        lines, url = await last_words(self._engine, container_id), without_user(self._settings.agents_url)
         return TemplateError(
             f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
             code=_SILENT,
             hint=f"does the container reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
-
-    async def _last_lines(self, container_id: str) -> str:
-        try:
-            written = plain(await self._engine.logs_tail(container_id, _LAST_LINES)).strip()
-            return "\n".join(shortened(line, _LONGEST_LINE) for line in written.splitlines()) or "(it wrote nothing)"
-        except WorkspaceServerError:
-            return "(its log could not be read)"
 
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError, made: list[str]) -> None:
         """Undo what this attempt made, by label, and say why it failed."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from workspace_server.db import Database, TokenStore, WorkspaceStore
@@ -10,6 +11,8 @@ from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
 from workspace_server.workspaces.secrets import SecretService
+
+_OF_THE_CONTAINER = frozenset({"runtime", "tier"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,32 @@ class WorkspaceService:
         if workspace is None:
             raise NotFoundError("workspace not found", code="workspace_not_found")
         return workspace
+
+    async def change(self, workspace_id: str, changes: Mapping[str, Any]) -> bool:
+        """Change fields that were checked; whether the container was made with another value of one of them.
+
+        Raises NotFoundError, and InvalidRequestError for a parent that is none or is below it.
+        """
+        async with self._database.write() as tx:
+            row = await self.get(workspace_id)
+            if row.status is WorkspaceStatus.REMOVED:
+                raise NotFoundError("workspace not found", code="workspace_not_found")
+            if "parent_id" in changes:
+                await self._check_above(workspace_id, changes["parent_id"])
+            changed = {field for field, value in changes.items() if getattr(row, field) != value}
+            # Another runtime has another image: the present one says nothing any more.
+            image = {"image": None} if "runtime" in changed else {}
+            await self._workspaces.touch(tx, workspace_id, **changes, **image)
+        return bool(_OF_THE_CONTAINER & changed) or "workspace_dir" in changes
+
+    async def _check_above(self, workspace_id: str, parent_id: str | None) -> None:
+        await self._check_parent(parent_id)
+        above = parent_id
+        while above is not None:
+            if above == workspace_id:
+                raise InvalidRequestError("a workspace cannot be below itself", code="parent_cycle")
+            row = await self._workspaces.get(above)
+            above = row.parent_id if row else None
 
     async def present(self) -> list[Workspace]:
         """All workspaces that were not removed, oldest first."""
