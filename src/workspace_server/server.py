@@ -12,7 +12,6 @@ import uvicorn
 from workspace_server.api.edge import Application, from_the_gateway
 from workspace_server.app import create_app
 from workspace_server.concurrency import TaskScope, first_of
-from workspace_server.engine.here import runs_in_container
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings

@@ -15,7 +15,6 @@ from workspace_server.db import Database, EventStore, SecretStore, TokenStore, W
 from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
 from workspace_server.engine import Engine, ImageBuilder, RegistryAccess, open_engine, resolve_address
-from workspace_server.engine.here import runs_in_container
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client

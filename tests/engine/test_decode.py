@@ -103,7 +103,12 @@ def test_an_agent_in_its_machines_network_is_at_the_port_that_the_label_says(lab
     inspected = container({"Status": "running", "Running": True, "ExitCode": 0})
     inspected["Config"] = {"Labels": labels}
     listed = {
-        "Id": "i", "Names": ["/n"], "State": "running", "ImageID": "sha256:1", "Ports": [], "Labels": labels,
+        "Id": "i",
+        "Names": ["/n"],
+        "State": "running",
+        "ImageID": "sha256:1",
+        "Ports": [],
+        "Labels": labels,
         "NetworkSettings": {"Networks": {"host": {"IPAddress": ""}}},
     }
     found = listed_container_info(listed)

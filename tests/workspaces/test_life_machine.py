@@ -38,8 +38,10 @@ from workspace_server.model.workspace import TRANSITIONS, Workspace, WorkspaceSp
 from workspace_server.settings import load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
 from .memory_engine import MemoryEngine, foreign
@@ -124,6 +126,8 @@ def server(database: Database, engine: MemoryEngine) -> Server:
         events=log,
         images=cast("ImageService", Images()),
         secrets=secrets,
+        directories=WorkspaceDirectories(roots=[], private=[]),
+        templates=ConfigTemplates(None),
         engine=real_engine,
         instance=INSTANCE,
         settings=load_settings({"HOME": "/nonexistent", "PATH": ""}),
@@ -138,7 +142,14 @@ def server(database: Database, engine: MemoryEngine) -> Server:
         instance=INSTANCE,
         scope=scope,
     )
-    lifecycle = Lifecycle(database=database, workspaces=store, events=log, wake=reconciler.wake, look=reconciler.look)
+    lifecycle = Lifecycle(
+        database=database,
+        workspaces=store,
+        events=log,
+        templates=ConfigTemplates(None),
+        wake=reconciler.wake,
+        look=reconciler.look,
+    )
     return Server(
         scope=scope,
         reconciler=reconciler,

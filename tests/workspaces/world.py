@@ -255,7 +255,12 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             wake=reconciler.wake,
         )
         lifecycle = Lifecycle(
-            database=database, workspaces=store, events=events, wake=reconciler.wake, look=reconciler.look
+            database=database,
+            workspaces=store,
+            events=events,
+            templates=ConfigTemplates(settings.configs_dir),
+            wake=reconciler.wake,
+            look=reconciler.look,
         )
         talking: set[str] = set()
         rollout = Rollout(
@@ -286,14 +291,6 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             lifecycle=lifecycle,
             rollout=rollout,
             talking=talking,
-            lifecycle=Lifecycle(
-                database=database,
-                workspaces=store,
-                events=events,
-                templates=ConfigTemplates(settings.configs_dir),
-                wake=reconciler.wake,
-                look=reconciler.look,
-            ),
             registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
         )
         proxy.faults.clear()
