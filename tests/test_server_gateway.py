@@ -5,10 +5,7 @@ import json
 import os
 import secrets
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import httpx
@@ -18,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from support.engine import INSTANCE_LABEL, Engine, purge
-from support.processes import running
+from support.networks import NETWORK, container_prints, gateway, neighbour, output
 from support.server import free_port
 from workspace_server.api.access import GATEWAY, LISTENER
 from workspace_server.concurrency import TaskScope
@@ -29,7 +26,6 @@ from workspace_server.settings import Settings, load_settings
 
 pytestmark = pytest.mark.engine
 
-NETWORK = "molecule-monorepo-net"
 ALIVE = '{"status":"ok"}'
 
 # Prints what each URL answers, null for no answer: a refusal and silence are the same to whoever asks.
@@ -71,54 +67,10 @@ async def everywhere() -> AsyncIterator[int]:
     await runner.cleanup()
 
 
-async def gateway(api: Engine, network: str = NETWORK) -> str:
-    """The gateway's address; the subnet's first where the engine chose it itself and does not say so."""
-    config = (await api.get(f"/networks/{network}"))["IPAM"]["Config"][0]
-    return config.get("Gateway") or str(next(IPv4Network(config["Subnet"]).hosts()))
-
-
 async def ask_from_container(api: Engine, network: str, label: str, *urls: str) -> list[str | None]:
     """What a container of a network gets from these URLs."""
-    name, _, value = label.partition("=")
-    config = {
-        "Image": "python:3.11-slim",
-        "Cmd": ["python3", "-c", PROBE, *urls],
-        "Labels": {name: value},
-        "HostConfig": {"NetworkMode": network},
-        "Tty": True,  # so that its log is plain text
-    }
-    container = (await api.call("POST", "/containers/create", config))["Id"]
-    await api.call("POST", f"/containers/{container}/start")
-    await api.call("POST", f"/containers/{container}/wait")
-    async with api.stream(f"/containers/{container}/logs", stdout="1") as log:
-        answers: list[str | None] = json.loads(await log.read())
+    answers: list[str | None] = await container_prints(api, network, label, PROBE, *urls)
     return answers
-
-
-async def output(*argv: str) -> str:
-    """What a program wrote; fails when it failed."""
-    async with running(*argv, env={"PATH": os.environ["PATH"]}, stdout=PIPE, stderr=PIPE) as process:
-        out, err = await process.communicate()
-        assert process.returncode == 0, f"{argv}: {err.decode()}"
-        return out.decode()
-
-
-@asynccontextmanager
-async def neighbour(towards: str) -> AsyncIterator[str]:
-    """A network namespace that is to this machine what another host of its LAN is, with a route to an address."""
-    name = f"lan-{secrets.token_hex(3)}"
-    subnet = f"10.{secrets.randbelow(56) + 200}.{secrets.randbelow(256)}"
-    await output("ip", "netns", "add", name)
-    try:
-        await output("ip", "link", "add", name, "type", "veth", "peer", "name", "lan", "netns", name)
-        await output("ip", "addr", "add", f"{subnet}.1/30", "dev", name)
-        await output("ip", "link", "set", name, "up")
-        await output("ip", "-n", name, "addr", "add", f"{subnet}.2/30", "dev", "lan")
-        await output("ip", "-n", name, "link", "set", "lan", "up")
-        await output("ip", "-n", name, "route", "add", towards, "via", f"{subnet}.1")
-        yield name
-    finally:
-        await output("ip", "netns", "delete", name)  # its end of the pair, and so the other, goes with it
 
 
 async def test_a_container_of_the_workspace_network_reaches_it(api: Engine, settings: Settings, label: str) -> None:
