@@ -19,6 +19,19 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(/[a-z0-9.]{1,20})?")  # parts of an image's tag, too
 
+# What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
+# trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
+PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|DOCKER_(CONFIG|CONTEXT|CERT_PATH|TLS_VERIFY)"
+    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+    r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
+)
+
+# What a credential helper of the docker configuration may know besides: where a cloud's or a key ring's access lies.
+FOR_HELPERS = re.compile(
+    r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
+)
+
 
 class Environment(StrEnum):
     """What kind of deployment this is (``MOLECULE_ENV``)."""

@@ -16,6 +16,8 @@ from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, Repositor
 from workspace_server.model.secret import parse_encryption_key
 from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
+    FOR_HELPERS,
+    PASSED_ON,
     AutoRefresh,
     EncryptionKey,
     Environment,
@@ -31,20 +33,6 @@ from workspace_server.setting_values import (
 )
 
 _PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
-
-# What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
-# trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
-_PASSED_ON = re.compile(
-    r"PATH|HOME|USER|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|DOCKER_(CONFIG|CONTEXT|CERT_PATH|TLS_VERIFY)"
-    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
-    r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
-)
-
-# What a credential helper of the docker configuration may know besides: where a cloud's or a key ring's access lies.
-_FOR_HELPERS = re.compile(
-    r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
-)
-
 
 _BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
 
@@ -386,8 +374,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             for name, value in environ.items()
             if name.startswith(family) and value.strip()
         }
-    values["passed_on"] = passed_on = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
-    values["for_helpers"] = passed_on | {k: value for k, value in environ.items() if _FOR_HELPERS.fullmatch(k)}
+    values["passed_on"] = passed_on = {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name)}
+    values["for_helpers"] = passed_on | {k: value for k, value in environ.items() if FOR_HELPERS.fullmatch(k)}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
