@@ -230,6 +230,12 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["not_found"], "the container engine has no such object", "try again"]
     | Annotated[Literal["unknown_parent"], "`parent_id` names no workspace", "`GET /workspaces` has the ids"]
     | Annotated[
+        Literal["external_agent"], "this agent runs elsewhere: it is not started or stopped here", "see to it there"
+    ]
+    | Annotated[
+        Literal["agent_url_refused"], "no agent may be at this URL; the message says why", "use another address"
+    ]
+    | Annotated[
         Literal["parent_cycle"], "`parent_id` names a workspace below this one, or itself", "see their `parent_id`"
     ]
     | Annotated[

@@ -11,7 +11,6 @@ from workspace_server.text import plain, shortened
 _LONGEST_NAME = 60
 
 DEFAULT = "langgraph"
-EXTERNAL = "external"
 BUILT_IN = ("autogen", "claude-code", "codex", "crewai", "deepagents", "gemini-cli", "hermes", "langgraph", "openclaw")
 
 

@@ -1,15 +1,18 @@
 """The composition root: opens every part in order, and closes them in the reverse order."""
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
 
-from workspace_server.agents import AgentProxy, AgentRegistry, open_agents_client
+from workspace_server.agents import AgentProxy, AgentRegistry, Outbound, open_agents_client, open_outside_client
+from workspace_server.certificates import trusted
 from workspace_server.concurrency import Deadline, TaskScope, periodic
 from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.directory import DataDirectory, open_data_directory
@@ -29,6 +32,7 @@ from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
+from workspace_server.setting_values import Environment
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
@@ -73,6 +77,7 @@ class Services:
     tokens: TokenStore
     registry: AgentRegistry
     proxy: AgentProxy
+    outbound: Outbound
     rollout: Rollout
 
     @property
@@ -100,6 +105,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         engine = await enter(open_engine(address))
         agents_http = await enter(open_agents_client())
         git_access = GitAccess.from_settings(settings)
+        outbound = _outbound(settings)
+        outside = await enter(open_outside_client(outbound, partial(_trusted, git_access)))
         git_http = await enter(open_http_client(git_access))
         # Entered after what its tasks use, so that they have ended before any of it is closed.
         scope = await enter(TaskScope())
@@ -132,6 +139,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             engine=engine,
             provisioner=provisioner,
             instance=instance,
+            stale_after=settings.remote_stale_seconds,
             scope=scope,
         )
         lifecycle = Lifecycle(
@@ -142,7 +150,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             wake=reconciler.wake,
             look=reconciler.look,
         )
-        proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake)
+        proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake, outside=outside)
         rollout = Rollout(
             images=images.service,
             registry=images.registry,
@@ -186,10 +194,23 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             secrets=secrets,
             store=store,
             tokens=tokens,
-            registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
+            registry=AgentRegistry(
+                database=database, workspaces=store, tokens=tokens, events=events, outbound=outbound
+            ),
+            outbound=outbound,
             proxy=proxy,
             rollout=rollout,
         )
+
+
+def _outbound(settings: Settings) -> Outbound:
+    """Only for a developer may agents that run elsewhere be on the same machine, or in a private network."""
+    development = settings.environment is Environment.DEVELOPMENT
+    return Outbound(loopback=development, private=development)
+
+
+def _trusted(access: GitAccess) -> ssl.SSLContext:
+    return trusted(access.certificate_file, access.certificate_directory)
 
 
 @asynccontextmanager

@@ -64,6 +64,18 @@ async def test_the_answer_comes_back_byte_for_byte(app: InProcess, agent: Agent)
     assert response.headers["content-type"] == "application/json"
 
 
+async def test_a_message_reaches_an_agent_that_runs_elsewhere(app: InProcess, agent: Agent) -> None:
+    body = {"name": "a", "external": True, "url": agent.url}
+    target = (await app.call("POST", "/workspaces", json=body)).json()["id"]
+    assert await send(app, target) == (200, b'{"result": 1.0}')
+    assert [json.loads(each) for each in agent.bodies] == [WHOLE]
+
+
+async def test_an_agent_whose_url_leads_where_none_may_be_is_sent_nothing(app: InProcess) -> None:
+    target = await workspace(app, spec={"runtime": "external"}, url="http://169.254.169.254/latest")
+    assert code(await send(app, target)) == (400, "agent_url_refused")
+
+
 @pytest.mark.parametrize("status", [201, 302, 404, 500])
 async def test_the_agents_status_comes_back(app: InProcess, agent: Agent, status: int) -> None:
     async def answer(_: web.BaseRequest) -> web.StreamResponse:

@@ -173,14 +173,7 @@ async def test_a_removed_parent_is_refused(app: InProcess) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "unknown_parent")
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("external", True),
-        ("url", "http://agent.example:8000"),
-        ("initial_memories", [{"content": "x"}]),
-    ],
-)
+@pytest.mark.parametrize(("field", "value"), [("initial_memories", [{"content": "x"}])])
 async def test_what_this_version_cannot_do_is_refused_by_name(app: InProcess, field: str, value: Any) -> None:
     response = await app.call("POST", "/workspaces", json={"name": "a", field: value})
     assert response.status_code == 400

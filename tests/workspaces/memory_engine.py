@@ -26,8 +26,8 @@ class MemoryEngine:
     away: bool = False
     refuse: set[str] = field(default_factory=set)
     """Calls that fail the next time."""
-    waited_for: set[str] = field(default_factory=set)
-    """The workspaces whose container's end somebody waits for: nothing more happens until an agent calls."""
+    waited_for: dict[str, int] = field(default_factory=dict)
+    """The generation of workspaces' containers whose end somebody waits for: nothing happens until an agent calls."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     broken: list[str] = field(default_factory=list)
     """What must never be asked for."""
@@ -116,13 +116,15 @@ class MemoryEngine:
 
     async def wait_exit(self, container_id: str) -> int:
         await self._reached("wait_exit")
-        workspace = self._there(container_id).labels[names.WORKSPACE_ID]
-        self.waited_for.add(workspace)
+        labels = self._there(container_id).labels
+        workspace, generation = labels[names.WORKSPACE_ID], int(labels[names.GENERATION])
+        self.waited_for[workspace] = generation
         self.changed.set()
         try:
             await self._ended[container_id].wait()
         finally:
-            self.waited_for.discard(workspace)
+            if self.waited_for.get(workspace) == generation:
+                del self.waited_for[workspace]
         if self.away:
             raise _AWAY
         return 137

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 
-from workspace_server.agents import AgentRegistry, Heartbeat
+from workspace_server.agents import AgentRegistry, Heartbeat, Outbound
 from workspace_server.concurrency import TaskScope
 from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.schema import events as event_rows
@@ -140,6 +140,7 @@ def server(database: Database, engine: MemoryEngine) -> Server:
         engine=real_engine,
         provisioner=provisioner,
         instance=INSTANCE,
+        stale_after=90,
         scope=scope,
     )
     lifecycle = Lifecycle(
@@ -157,7 +158,13 @@ def server(database: Database, engine: MemoryEngine) -> Server:
             database=database, workspaces=store, tokens=tokens, events=log, secrets=secrets, wake=reconciler.wake
         ),
         lifecycle=lifecycle,
-        registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=log),
+        registry=AgentRegistry(
+            database=database,
+            workspaces=store,
+            tokens=tokens,
+            events=log,
+            outbound=Outbound(loopback=True, private=True),
+        ),
     )
 
 
@@ -326,11 +333,16 @@ class Lives(RuleBasedStateMachine):
 
     async def _idle(self, reconciler: Reconciler) -> None:
         """Wait until every work has ended, or waits for an agent."""
-        while busy := [task for name, task in reconciler._working.items() if name not in self.engine.waited_for]:
+        while busy := [task for name, task in reconciler._working.items() if not self._waits(reconciler, name)]:
             self.engine.changed.clear()
             change = asyncio.ensure_future(self.engine.changed.wait())
             await asyncio.wait([*busy, change], return_when=asyncio.FIRST_COMPLETED)
             change.cancel()
+
+    def _waits(self, reconciler: Reconciler, workspace: str) -> bool:
+        """Whether the newest container of a workspace runs, and its agent is waited for."""
+        waited_for = self.engine.waited_for.get(workspace)
+        return waited_for is not None and waited_for == reconciler._provisioning.get(workspace)
 
     async def _rows(self) -> tuple[dict[str, Workspace], set[str]]:
         async with self.database.read() as connection:

@@ -18,7 +18,7 @@ from support.engine import instance_label, purge
 from support.engine_faults import Hold
 from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
-from workspace_server.agents import AgentRegistry, Heartbeat
+from workspace_server.agents import AgentRegistry, Heartbeat, Outbound
 from workspace_server.concurrency import TaskScope
 from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess, open_engine
@@ -244,6 +244,7 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             engine=engine,
             provisioner=provisioner,
             instance=instance,
+            stale_after=settings.remote_stale_seconds,
             scope=scope,
         )
         service = WorkspaceService(
@@ -291,7 +292,13 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             lifecycle=lifecycle,
             rollout=rollout,
             talking=talking,
-            registry=AgentRegistry(database=database, workspaces=store, tokens=tokens, events=events),
+            registry=AgentRegistry(
+                database=database,
+                workspaces=store,
+                tokens=tokens,
+                events=events,
+                outbound=Outbound(loopback=True, private=True),
+            ),
         )
         proxy.faults.clear()
 

@@ -22,7 +22,7 @@ from workspace_server.errors import (
     UnavailableError,
     WorkspaceServerError,
 )
-from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.model.workspace import EXTERNAL, Workspace, WorkspaceStatus
 
 LARGEST_REPLY = 10 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
@@ -69,7 +69,9 @@ class AgentProxy:
         workspaces: WorkspaceStore,
         http: httpx.AsyncClient,
         wake: Callable[[str], Awaitable[None]],
+        outside: httpx.AsyncClient,
     ) -> None:
+        self._outside = outside
         self._database = database
         self._workspaces = workspaces
         self._http = http
@@ -113,13 +115,15 @@ class AgentProxy:
 
     async def _post(self, target: Workspace, message: bytes, limit: float | None) -> Reply:
         timeout = httpx.Timeout(min(limit or _SILENCE_SECONDS, _SILENCE_SECONDS), connect=_CONNECT_SECONDS)
-        request = self._http.build_request(
+        # A container's agent is at a port that this server published; one elsewhere is where it may be sent to.
+        http = self._outside if target.runtime == EXTERNAL else self._http
+        request = http.build_request(
             "POST", target.url, content=message, headers={"Content-Type": "application/json"}, timeout=timeout
         )
         self._under_way[target.id] += 1
         try:
             async with asyncio.timeout(limit):
-                response = await self._http.send(request, stream=True)
+                response = await http.send(request, stream=True)
                 try:
                     return Reply(status=response.status_code, body=await _bounded(response))
                 finally:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from workspace_server.agents.outbound import Outbound
 from workspace_server.db import Database, TokenStore, Transaction, WorkspaceStore
 from workspace_server.db.schema import now
 from workspace_server.errors import AuthError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
-from workspace_server.model.workspace import Phase, Workspace, WorkspaceStatus
+from workspace_server.model.workspace import EXTERNAL, Phase, Workspace, WorkspaceStatus
 from workspace_server.workspaces.progress import Phases
 
 _DEGRADED_FROM = 0.5
@@ -44,21 +45,34 @@ class Heartbeat:
 class AgentRegistry:
     """Takes the calls of agents. Who calls has been checked before; these methods decide what follows."""
 
-    def __init__(self, *, database: Database, workspaces: WorkspaceStore, tokens: TokenStore, events: EventLog) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        workspaces: WorkspaceStore,
+        tokens: TokenStore,
+        events: EventLog,
+        outbound: Outbound,
+    ) -> None:
+        self._outbound = outbound
         self._database = database
         self._workspaces = workspaces
         self._tokens = tokens
         self._events = events
 
-    async def register(self, workspace_id: str, agent_card: Any) -> str | None:
+    async def register(self, workspace_id: str, agent_card: Any, url: str = "") -> str | None:
         """An agent is there: its workspace is online. Returns a token when the workspace had none.
 
-        The address an agent names of itself is not used: this server knows where it published the container's port.
+        ``url`` counts of agents that run elsewhere only: of a container this server knows where it published the port.
+        Raises InvalidRequestError for one where no agent may be.
         """
         async with self._database.write() as tx:
             row = await self._workspaces.touch(tx, workspace_id, agent_card=agent_card, last_heartbeat_at=now())
             if row is None:
                 raise AuthError("this workspace is not here any more", code="unknown_workspace")
+            if row.runtime == EXTERNAL and url:
+                url = self._outbound.check(url)
+                row = await self._workspaces.touch(tx, workspace_id, url=url) or row
             if row.status in _COMES_ONLINE and not _is_of_an_earlier_container(row):
                 row = await self._come_online(tx, row, {"url": row.url, "agent_card": agent_card})
             await self._events.record(

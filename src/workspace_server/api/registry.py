@@ -41,7 +41,7 @@ async def register(
 ) -> Response:
     """Brings the workspace online. Needs the workspace's own token once it has one; else the answer holds a new one."""
     await _own(request, body.id)
-    token = await services(request).registry.register(body.id, body.agent_card)
+    token = await services(request).registry.register(body.id, body.agent_card, body.url)
     return JsonAnswer({"status": "registered"} | ({"auth_token": token} if token else {}))
 
 

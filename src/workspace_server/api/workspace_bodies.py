@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from workspace_server.api.wire import Number, Whole
 from workspace_server.errors import ForbiddenError, InvalidRequestError
 from workspace_server.images import LocalBuildSource, RegistrySource
-from workspace_server.model.workspace import WorkspaceAccess, WorkspaceSpec
+from workspace_server.model.workspace import EXTERNAL, WorkspaceAccess, WorkspaceSpec
 from workspace_server.wiring import Services
 from workspace_server.workspaces.directories import check_access
 from workspace_server.workspaces.templates import ConfigTemplate, unknown_template
 
-_NOT_YET = ("external", "url", "initial_memories")
+_NOT_YET = ("initial_memories",)
 _NOTHING: tuple[Any, ...] = (None, "", False, "none", {}, [])
 _FORBIDDEN_CHARACTERS = frozenset("{}[]|>*&!")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\n-\x1f\x7f]")  # all but the tab: no engine takes a NUL
@@ -47,8 +47,8 @@ class CreateWorkspace(BaseModel):
     template: StrictStr = Field(
         "", description="Config template: says the runtime and model, too, unless they are given."
     )
-    external: Any = Field(None, description="Not supported yet.")
-    url: Any = Field(None, description="Not supported yet.")
+    external: StrictBool = Field(default=False, description="Its agent runs elsewhere; so does runtime `external`.")
+    url: StrictStr = Field("", description="Where that agent listens; without one it is waited for.")
     workspace_dir: StrictStr = Field(
         "", description="Directory of this machine to be its /workspace.", examples=["/home/me/project"]
     )
@@ -84,6 +84,8 @@ async def spec_of(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
             raise InvalidRequestError(
                 f"{field} is not supported by this version", code="not_supported", hint=f"leave {field} out"
             )
+    if body.url and not wants_external(body):
+        raise InvalidRequestError("invalid workspace fields", hint="url is of an external agent: say external, too")
     for field in _LONGEST:
         if complaint := _complaint(field, getattr(body, field)):
             raise InvalidRequestError("invalid workspace fields", hint=complaint)
@@ -93,7 +95,7 @@ async def spec_of(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
     template = await asyncio.to_thread(_template, body.template, opened)
     return WorkspaceSpec(
         name=body.name,
-        runtime=opened.runtimes.check(body.runtime or (template.runtime if template else None)),
+        runtime=_runtime(body, template, opened),
         tier=_tier(body.tier, opened),
         role=body.role or None,
         model=body.model or (template.model if template else None),
@@ -106,6 +108,17 @@ async def spec_of(body: CreateWorkspace, opened: Services) -> WorkspaceSpec:
         x=body.canvas.x,
         y=body.canvas.y,
     )
+
+
+def wants_external(body: CreateWorkspace) -> bool:
+    """Whether the agent that is asked for runs elsewhere."""
+    return body.external or body.runtime == EXTERNAL
+
+
+def _runtime(body: CreateWorkspace, template: ConfigTemplate | None, opened: Services) -> str:
+    if wants_external(body):
+        return EXTERNAL
+    return opened.runtimes.check(body.runtime or (template.runtime if template else None))
 
 
 def _template(wanted: str, opened: Services) -> ConfigTemplate | None:

@@ -11,11 +11,13 @@ from starlette.responses import Response
 from workspace_server.agents import WakingError
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, CallerKind, services
+from workspace_server.api.connection import connection
 from workspace_server.api.path import uuid_of, workspace_of
 from workspace_server.api.stream import Follow, ServerSentEvent, event_stream
 from workspace_server.api.wire import JsonAnswer, body_schema, json_body, read_body
-from workspace_server.api.workspace_bodies import ChangeWorkspace, CreateWorkspace, changes_of, spec_of
+from workspace_server.api.workspace_bodies import ChangeWorkspace, CreateWorkspace, changes_of, spec_of, wants_external
 from workspace_server.errors import AuthError, ForbiddenError
+from workspace_server.model.workspace import WorkspaceSpec
 from workspace_server.workspaces.follow import Progress, build_of
 from workspace_server.workspaces.follow import follow as follow_provisioning
 from workspace_server.workspaces.service import ChildrenError
@@ -40,12 +42,17 @@ async def create(
 ) -> Response:
     """Records the wish and answers at once.
 
+    With `external` the agent runs elsewhere: at `url`, or, without one, wherever it registers from with the token in
+    the answer's `connection`, which is shown this once.
+
     The image is then pulled or built, the container created and started, and the workspace is `online` with its
     agent's first call. `GET /workspaces/{id}/provisioning` says how far it is; a failure ends in the status `failed`
     with its reason there and in `last_sample_error`.
     """
     opened = services(request)
     spec = await spec_of(body, opened)
+    if wants_external(body):
+        return await _connected(request, spec, body.url)
     workspace_id = await opened.workspaces.create(spec, secrets=body.secrets)
     return JsonAnswer(
         {
@@ -56,6 +63,16 @@ async def create(
         },
         201,
     )
+
+
+async def _connected(request: Request, spec: WorkspaceSpec, url: str) -> Response:
+    """The answer for an agent that runs elsewhere."""
+    opened = services(request)
+    made = await opened.workspaces.connect(spec, opened.outbound.check(url) if url else "")
+    answer = {"id": made.id, "external": True, "status": made.status}
+    if made.token is not None:
+        answer["connection"] = connection(request, made.id, made.token, spec.name)
+    return JsonAnswer(answer, 201)
 
 
 @router.get("/workspaces", summary="List workspaces")

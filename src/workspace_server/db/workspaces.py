@@ -12,6 +12,7 @@ from workspace_server.concurrency import Changes
 from workspace_server.db.database import Database, Transaction
 from workspace_server.db.schema import now, workspaces
 from workspace_server.model.workspace import (
+    EXTERNAL,
     Failure,
     ImageOnRow,
     Workspace,
@@ -103,7 +104,7 @@ class WorkspaceStore:
         """Want it provisioned, from one of these statuses or while it is already; None when it is in another.
 
         Whatever works on the present generation is superseded. ``anew``: with the newest image. Wishes add up: one of
-        several that wants the newest image is enough.
+        several that wants the newest image is enough. An agent that runs elsewhere is never wanted here: None.
         """
         anew_too = sa.case(
             (workspaces.c.status == WorkspaceStatus.PROVISIONING, sa.or_(workspaces.c.resolve_anew, sa.literal(anew))),
@@ -114,6 +115,7 @@ class WorkspaceStore:
             tx,
             workspaces.c.id == workspace_id,
             workspaces.c.status.in_(sources),
+            workspaces.c.runtime != EXTERNAL,
             status=WorkspaceStatus.PROVISIONING,
             generation=workspaces.c.generation + 1,
             resolve_anew=anew_too,

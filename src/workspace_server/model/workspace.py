@@ -24,6 +24,9 @@ class WorkspaceStatus(StrEnum):
 
 _S = WorkspaceStatus
 
+EXTERNAL = "external"
+"""The runtime of agents that run elsewhere: without image, container and volumes."""
+
 TRANSITIONS: Mapping[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
     _S.PROVISIONING: frozenset({_S.ONLINE, _S.FAILED, _S.PAUSED, _S.AWAITING_AGENT, _S.REMOVED}),
     _S.ONLINE: frozenset({_S.DEGRADED, _S.OFFLINE, _S.PROVISIONING, _S.PAUSED, _S.HIBERNATING, _S.REMOVED}),

@@ -10,6 +10,7 @@ from workspace_server.errors import ConflictError, NotFoundError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.workspaces.external import is_external, refuse_external
 from workspace_server.workspaces.templates import ConfigTemplate, ConfigTemplates, unknown_template
 
 _S = WorkspaceStatus
@@ -65,6 +66,7 @@ class Lifecycle:
         Raises NotFoundError, ConflictError below a paused workspace, and InvalidRequestError for an unknown template.
         """
         row = await self._present(workspace_id)
+        refuse_external(row)
         template = await asyncio.to_thread(self._chosen, wish, row)
         changes: dict[str, Any] = {"reset_session": True} if wish.reset_session else {}
         if template is not None:
@@ -116,7 +118,9 @@ class Lifecycle:
             family = await self._workspaces.family(workspace_id)
             if not family or family[0].status not in _PAUSABLE:
                 raise NotFoundError("workspace not found or already paused", code="not_pausable")
-            paused = [row for row in family if await self._stop(tx, row, _S.PAUSED)]
+            refuse_external(family[0])
+            stoppable = [row for row in family if not is_external(row)]
+            paused = [row for row in stoppable if await self._stop(tx, row, _S.PAUSED)]
             for row in paused:
                 payload = {"name": row.name}
                 await self._events.record(tx, Event(type=EventType.PAUSED, workspace_id=row.id, payload=payload))
@@ -143,6 +147,7 @@ class Lifecycle:
             if row is None or row.status not in _HIBERNATABLE:
                 words = "workspace not found or not in a hibernatable state (must be online or degraded)"
                 raise NotFoundError(words, code="not_hibernatable")
+            refuse_external(row)
             if row.active_tasks and not force:
                 raise TasksError(row.active_tasks)
             await self._stop(tx, row, _S.HIBERNATING)

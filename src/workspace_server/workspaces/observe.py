@@ -18,6 +18,7 @@ from workspace_server.model.container import ContainerInfo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces import restarts
+from workspace_server.workspaces.external import is_external
 from workspace_server.workspaces.logs import last_words
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class Observer:
         events: EventLog,
         engine: Engine,
         instance: str,
+        stale_after: float,
         stop: Callable[[str], None],
         clear: Callable[[str], None],
     ) -> None:
@@ -52,6 +54,7 @@ class Observer:
         self._events = events
         self._engine = engine
         self._instance = instance
+        self._stale_after = timedelta(seconds=stale_after)
         self._stop = stop
         self._clear = clear
         self._began = datetime.now(UTC)  # nobody could call before
@@ -66,6 +69,8 @@ class Observer:
         """Compare once: mark the dead, stop what is to rest, clear what is nobody's. Whether any was marked."""
         # The rows first: what comes online while the engine answers is not missed in that answer.
         living = await self._workspaces.with_status(_S.ONLINE, _S.DEGRADED)
+        for workspace in filter(is_external, living):
+            await self._mark_stale(workspace)
         resting = await self._workspaces.with_status(_S.PAUSED, _S.HIBERNATING, _S.HIBERNATED)
         try:
             containers = await self._engine.containers(names.installation_labels(self._instance))
@@ -77,7 +82,11 @@ class Observer:
             for container in containers
             if names.WORKSPACE_ID in container.labels
         }
-        marked = [await self._compare(workspace, found.get(workspace.id)) for workspace in living]
+        marked = [
+            await self._compare(workspace, found.get(workspace.id))
+            for workspace in living
+            if not is_external(workspace)
+        ]
         for workspace in resting:
             if workspace.id in found or workspace.status is _S.HIBERNATING:
                 self._stop(workspace.id)
@@ -103,6 +112,12 @@ class Observer:
                 await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
         return False
 
+    async def _mark_stale(self, workspace: Workspace) -> None:
+        """An agent that runs elsewhere and is silent is offline until it calls again; nobody here can restart it."""
+        last = max(workspace.last_heartbeat_at or workspace.created_at, self._began)
+        if datetime.now(UTC) - last > self._stale_after:
+            await self._mark_offline(workspace, "its agent, which runs elsewhere, is silent")
+
     async def _mark_offline(self, workspace: Workspace, why: str) -> bool:
         async with self._database.write() as tx:
             offline = await self._workspaces.move(tx, workspace.id, _S.OFFLINE, generation=workspace.generation)
@@ -115,6 +130,8 @@ class Observer:
         """Want those again that died, as far as their time has come; how many."""
         begun = 0
         for workspace in await self._workspaces.with_status(_S.OFFLINE):
+            if is_external(workspace):
+                continue
             now = datetime.now(UTC)
             due = restarts.due_at(workspace.restarts, workspace.updated_at, now)
             if due is None:

@@ -44,6 +44,7 @@ class Reconciler:
         engine: Engine,
         provisioner: Provisioner,
         instance: str,
+        stale_after: float,
         scope: TaskScope,
     ) -> None:
         self._database = database
@@ -65,6 +66,7 @@ class Reconciler:
             events=events,
             engine=engine,
             instance=instance,
+            stale_after=stale_after,
             stop=self._begin_stopping,
             clear=self._begin_clearing_nobodys,
         )

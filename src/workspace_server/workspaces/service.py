@@ -10,6 +10,7 @@ from workspace_server.errors import ConflictError, InvalidRequestError, NotFound
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Workspace, WorkspaceSpec, WorkspaceStatus
+from workspace_server.workspaces.external import Connected, refuse_external
 from workspace_server.workspaces.secrets import SecretService
 
 _OF_THE_CONTAINER = frozenset({"runtime", "tier"})
@@ -71,6 +72,29 @@ class WorkspaceService:
         self._wake()
         return workspace_id
 
+    async def connect(self, spec: WorkspaceSpec, url: str) -> Connected:
+        """Record a workspace whose agent runs elsewhere: at a URL that was checked, or, with "", at one it will name.
+
+        Raises InvalidRequestError for an unknown parent.
+        """
+        workspace_id = str(uuid4())
+        status, told = (
+            (WorkspaceStatus.ONLINE, EventType.ONLINE)
+            if url
+            else (WorkspaceStatus.AWAITING_AGENT, EventType.AWAITING_AGENT)
+        )
+        payload = {"name": spec.name, "external": True}
+        async with self._database.write() as tx:
+            await self._check_parent(spec.parent_id)
+            await self._workspaces.insert(tx, workspace_id, spec)
+            await self._events.record(
+                tx, Event(type=EventType.PROVISIONING, workspace_id=workspace_id, payload=payload)
+            )
+            await self._workspaces.move(tx, workspace_id, status, leaving=WorkspaceStatus.PROVISIONING, url=url)
+            await self._events.record(tx, Event(type=told, workspace_id=workspace_id, payload=payload))
+            token = None if url else await self._tokens.issue(tx, workspace_id)
+        return Connected(id=workspace_id, status=status, token=token)
+
     async def _check_parent(self, parent_id: str | None) -> None:
         if parent_id is None:
             return
@@ -94,6 +118,8 @@ class WorkspaceService:
             row = await self.get(workspace_id)
             if row.status is WorkspaceStatus.REMOVED:
                 raise NotFoundError("workspace not found", code="workspace_not_found")
+            if "runtime" in changes:
+                refuse_external(row)
             if "parent_id" in changes:
                 await self._check_above(workspace_id, changes["parent_id"])
             changed = {field for field, value in changes.items() if getattr(row, field) != value}
