@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,24 @@ async def test_create_below_another(site: Site, ada: str) -> None:
     view = await site.json("create", "child", "--runtime", WAITS, "--parent", "Ada", "--no-wait")
 
     assert (await site.server.listed(view["id"]))["parent_id"] == ada
+
+
+async def test_create_with_a_directory_and_a_template(site: Site) -> None:
+    project = site.server.home / "project"
+    made(project)
+    view = await site.json("create", "l", "--template", WAITS, "--dir", str(project), "--access", "none", "--no-wait")
+    refused = await site.command("create", "m", "--template", "nope")
+
+    assert view["workspace_access"] == "none"
+    assert (await site.server.listed(view["id"]))["workspace_dir"] == str(project)
+    assert (refused.code, refused.err) == (
+        1,
+        "error: there is no config template nope\nhint: CONFIGS_DIR has none\n",
+    )
+
+
+def made(directory: Path) -> None:
+    directory.mkdir()
 
 
 async def test_create_that_is_interrupted_says_that_it_goes_on(site: Site) -> None:

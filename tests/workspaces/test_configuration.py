@@ -66,10 +66,14 @@ async def edit(here: World, workspace: str, content: bytes = EDITED, name: str =
 
 
 async def put(here: World, container: str, folder: str, content: bytes, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.uid = len(content), 1000
+    await put_entry(here, container, folder, entry, content)
+
+
+async def put_entry(here: World, container: str, folder: str, entry: tarfile.TarInfo, content: bytes = b"") -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size, entry.uid = len(content), 1000
         tar.addfile(entry, io.BytesIO(content))
     await here.api.call("PUT", f"/containers/{container}/archive", buffer.getvalue(), path=folder)
 
@@ -176,6 +180,17 @@ async def test_a_restart_writes_anew_what_it_is_told_to(
         found.encode(),
     )
     assert (await here.row(workspace)).apply_config is False
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "nowhere"])
+async def test_a_link_in_the_place_of_the_configuration_is_none(here: World, target: str) -> None:
+    workspace = await here.waiting_for_agent(config_template="critic")
+    link = tarfile.TarInfo("config.yaml")
+    link.type, link.linkname = tarfile.SYMTYPE, target
+    await put_entry(here, (await here.inspected(workspace))["Id"], "/configs", link)
+    await restarted(here, workspace)
+
+    assert (await config(here, workspace))["from"] == "critic"
 
 
 async def test_a_configuration_is_rebuilt_from_where_it_came(here: World) -> None:

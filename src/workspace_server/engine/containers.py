@@ -114,7 +114,9 @@ class Containers:
         except NotFoundError:
             return None
         with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-            content = tar.extractfile(tar.getmembers()[0])
+            member = tar.next()
+            # Whoever works in the container may have put anything in its place: a link leads nowhere in the archive.
+            content = tar.extractfile(member) if member is not None and member.isreg() else None
             return content.read() if content is not None else None
 
     async def read_file_of_volume(
