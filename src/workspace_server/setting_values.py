@@ -1,6 +1,7 @@
 """What the values of single settings may be: each parsed from its text, or refused with the reason."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,19 @@ RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(/[a-z0-9.]{1,20})?")  # parts of an image's tag, too
+
+# What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
+# trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
+PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|DOCKER_(CONFIG|CONTEXT|CERT_PATH|TLS_VERIFY)"
+    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+    r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
+)
+
+# What a credential helper of the docker configuration may know besides: where a cloud's or a key ring's access lies.
+FOR_HELPERS = re.compile(
+    r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
+)
 
 
 class Environment(StrEnum):
@@ -91,7 +105,15 @@ def _encryption_key(value: "Secret") -> "Secret":
     return value
 
 
+def _database_url(value: "Secret") -> "Secret":
+    if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("does not begin with postgresql:// or postgres://; there is no other database but SQLite's")
+    return value
+
+
 Secret = SecretStr | None
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+"""Of PostgreSQL, with a password in it."""
 EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
 """The key's text; what it stands for is checked, and never shown."""
 EnvironmentName = Annotated[Environment, BeforeValidator(_environment)]
@@ -106,3 +128,11 @@ Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""
 Ref = Annotated[str, BeforeValidator(_ref)]
+
+
+def user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """A directory of the user's own, as the XDG base directory specification has it."""
+    configured = environ.get(variable, "")
+    if configured.startswith("/"):
+        return Path(configured)
+    return Path(environ.get("HOME") or Path.home()) / below_home

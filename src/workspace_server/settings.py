@@ -16,7 +16,10 @@ from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, Repositor
 from workspace_server.model.secret import parse_encryption_key
 from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
+    FOR_HELPERS,
+    PASSED_ON,
     AutoRefresh,
+    DatabaseUrl,
     EncryptionKey,
     Environment,
     EnvironmentName,
@@ -28,22 +31,10 @@ from workspace_server.setting_values import (
     Repository,
     RuntimeNames,
     Secret,
+    user_directory,
 )
 
 _PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
-
-# What a child process (git, docker) may know of our environment: where programs, the user's own configuration and
-# trusted certificates lie, and how to get out through a proxy. Nothing else, so no secret by accident.
-_PASSED_ON = re.compile(
-    r"PATH|HOME|USER|LANG|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|DOCKER_(CONFIG|CONTEXT|CERT_PATH|TLS_VERIFY)"
-    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
-    r"|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
-)
-
-# What a credential helper of the docker configuration may know besides: where a cloud's or a key ring's access lies.
-_FOR_HELPERS = re.compile(
-    r"AWS_\w+|AZURE_\w+|GOOGLE_\w+|CLOUDSDK_\w+|GNUPGHOME|PASSWORD_STORE_DIR|DBUS_SESSION_BUS_ADDRESS"
-)
 
 
 _BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
@@ -301,9 +292,13 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="MOLECULE_LOG_LEVEL", description="Least important log lines to write.", examples=["debug"]
     )
-    database_url: Secret = Field(
-        None, alias="DATABASE_URL", description="Not supported yet: SQLite only.", examples=["(unset)"]
+    database_url: DatabaseUrl = Field(
+        None,
+        alias="DATABASE_URL",
+        description="PostgreSQL database of this server. Unset: SQLite in the data directory.",
+        examples=["postgresql://user:password@db.example.org/molecule"],
     )
+    redis_url: Secret = Field(None, alias="REDIS_URL", description="Ignored: Redis is not used.", examples=["(unset)"])
     org_id: str | None = Field(
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
@@ -322,8 +317,8 @@ class Settings(BaseModel):
             )
         if self.previous_secrets_key is not None and self.secrets_key is None:
             raise ValueError("SECRETS_ENCRYPTION_KEY_PREVIOUS is set without SECRETS_ENCRYPTION_KEY")
-        if self.database_url is not None:
-            raise ValueError("DATABASE_URL is set, but this version keeps its data in SQLite only; unset it")
+        if self.database_url is not None and self.secrets_key is None:
+            raise ValueError("DATABASE_URL needs SECRETS_ENCRYPTION_KEY: all servers on a database share the key")
         if self.org_id is not None:
             raise ValueError("MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it")
         if (self.registry_user is None) != (self.registry_token is None):
@@ -351,10 +346,10 @@ class Settings(BaseModel):
         """The values that must never be seen in a log: tokens, keys, and passwords inside URLs."""
         found = (
             *(self.admin_token, self.gitea_token, self.ghcr_token, self.registry_token),
-            *(self.database_url, self.secrets_key, self.previous_secrets_key),
+            *(self.database_url, self.redis_url, self.secrets_key, self.previous_secrets_key),
         )
-        tokens = (secret.get_secret_value() for secret in found if secret is not None)
-        urls = (self.platform_url or "", *self.passed_on.values())
+        tokens = [secret.get_secret_value() for secret in found if secret is not None]
+        urls = (self.platform_url or "", *tokens, *self.passed_on.values())
         passwords = (match[1] for url in urls if (match := _PASSWORD.match(url)))
         return frozenset((*tokens, *passwords))
 
@@ -376,8 +371,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {
         alias: value for alias, value in given.items() if value.strip() or alias in _BLANK_SAYS_SOMETHING
     }
-    data = _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
-    cache = _user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
+    data = user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
+    cache = user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
     for variable, default in (("MOLECULE_DATA_DIR", data), ("MOLECULE_LOCAL_BUILD_CACHE", cache)):
         values.setdefault(variable, default)
     for family in ("MOLECULE_TEMPLATE_REPO_", "MOLECULE_TEMPLATE_REF_"):
@@ -386,8 +381,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             for name, value in environ.items()
             if name.startswith(family) and value.strip()
         }
-    values["passed_on"] = passed_on = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
-    values["for_helpers"] = passed_on | {k: value for k, value in environ.items() if _FOR_HELPERS.fullmatch(k)}
+    values["passed_on"] = passed_on = {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name)}
+    values["for_helpers"] = passed_on | {k: value for k, value in environ.items() if FOR_HELPERS.fullmatch(k)}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -401,10 +396,3 @@ def current_environment() -> dict[str, str]:
 
 def _aliases() -> list[str]:
     return [field.alias for field in Settings.model_fields.values() if field.alias and "*" not in field.alias]
-
-
-def _user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    configured = environ.get(variable, "")
-    if configured.startswith("/"):
-        return Path(configured)
-    return Path(environ.get("HOME") or Path.home()) / below_home
