@@ -14,6 +14,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 
 from workspace_server.agents import AgentRegistry, Heartbeat, Outbound
 from workspace_server.concurrency import TaskScope
-from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db import Database, EventStore, LeaseStore, SecretStore, TokenStore, WorkspaceStore, open_database
 from workspace_server.db.schema import events as event_rows
 from workspace_server.db.schema import tokens as token_rows
 from workspace_server.db.schema import workspaces as workspace_rows
@@ -39,7 +40,9 @@ from workspace_server.settings import load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.same_engine import SameEngine
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
@@ -108,6 +111,7 @@ class Server:
     """The parts of one server process, on a database and an engine that outlive it."""
 
     scope: TaskScope
+    leases: Leases
     reconciler: Reconciler
     service: WorkspaceService
     lifecycle: Lifecycle
@@ -133,12 +137,15 @@ def server(database: Database, engine: MemoryEngine) -> Server:
         settings=load_settings({"HOME": "/nonexistent", "PATH": ""}),
         expose=Bridge().announce,
     )
+    leases = Leases(database=database, store=LeaseStore(server="this", boot=uuid4().hex))
     reconciler = Reconciler(
         database=database,
         workspaces=store,
         events=log,
         engine=real_engine,
         provisioner=provisioner,
+        leases=leases,
+        same_engine=SameEngine(database=database, engine=real_engine, shared=False),
         instance=INSTANCE,
         stale_after=90,
         scope=scope,
@@ -153,6 +160,7 @@ def server(database: Database, engine: MemoryEngine) -> Server:
     )
     return Server(
         scope=scope,
+        leases=leases,
         reconciler=reconciler,
         service=WorkspaceService(
             database=database, workspaces=store, tokens=tokens, events=log, secrets=secrets, wake=reconciler.wake
@@ -299,6 +307,7 @@ class Lives(RuleBasedStateMachine):
         """What it was about to do is lost, wherever it was."""
         self.loop.run(self.server.scope.__aexit__(None, None, None))
         self.server = server(self.database, self.engine)
+        self.loop.run(self.server.leases.void_earlier())
 
     @rule(workspace=consumes(ids))
     def forget(self, workspace: str) -> None:
