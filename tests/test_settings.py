@@ -94,6 +94,7 @@ DEFAULTS: dict[str, Any] = {
     "log_format": "auto",
     "log_level": "info",
     "database_url": None,
+    "redis_url": None,
     "org_id": None,
     "passed_on": {"HOME": "/home/u"},
     "for_helpers": {"HOME": "/home/u"},
@@ -142,6 +143,7 @@ def test_a_valid_value_is_parsed(variable: str, value: str, name: str, expected:
         ("MOLECULE_MAX_TIER", "max_tier"),
         ("DOCKER_HOST", "docker_host"),
         ("DATABASE_URL", "database_url"),
+        ("REDIS_URL", "redis_url"),
         ("MOLECULE_ORG_ID", "org_id"),
     ],
 )

@@ -163,9 +163,19 @@ def test_half_a_pair_of_ghcr_is_none_and_no_refusal(variable: str) -> None:
     load_settings({"HOME": "/home/u", variable: "hush"})
 
 
-def test_a_database_elsewhere_is_refused_rather_than_ignored() -> None:
+def test_postgresql_needs_a_key_that_all_servers_share() -> None:
     assert refusal(DATABASE_URL="postgres://db").message == (
-        "DATABASE_URL is set, but this version keeps its data in SQLite only; unset it"
+        "DATABASE_URL needs SECRETS_ENCRYPTION_KEY: all servers on a database share the key"
+    )
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hush@db/x", "postgresql+asyncpg://u:hush@db/x", "db", "sqlite:///hush"])
+def test_a_database_that_is_not_postgresql_is_refused_without_showing_its_url(url: str) -> None:
+    error = refusal(DATABASE_URL=url, SECRETS_ENCRYPTION_KEY="k" * 32)
+
+    assert (error.message, error.hint) == (
+        "DATABASE_URL=*** does not begin with postgresql:// or postgres://; there is no other database but SQLite's",
+        "for example DATABASE_URL=postgresql://user:password@db.example.org/molecule",
     )
 
 

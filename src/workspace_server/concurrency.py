@@ -246,6 +246,11 @@ class Changes(Generic[K]):
         for bell in self._bells.get(key, ()):
             bell.set()
 
+    def note_all(self) -> None:
+        """Whatever anybody waits for may have changed."""
+        for key in self._bells:
+            self.note(key)
+
     @contextmanager
     def listen(self, key: K) -> Iterator[asyncio.Event]:
         """An event that every change sets. Clear it, then look, then wait: no change is missed."""

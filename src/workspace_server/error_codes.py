@@ -270,6 +270,10 @@ RequestCode: TypeAlias = (
 StartCode: TypeAlias = (
     Annotated[Literal["invalid_setting"], "a variable; the message shows it with its value", "the hint has a right one"]
     | Annotated[Literal["port_in_use"], "something else listens on `PORT`", "stop it, or choose another"]
+    | Annotated[Literal["foreign_database"], "the database is another server's", "name an empty one in `DATABASE_URL`"]
+    | Annotated[
+        Literal["another_engine"], "the engine is not that of the other servers on the database", "`DOCKER_HOST`"
+    ]
     | Annotated[Literal["newer_schema"], "the database is a newer version's", "start that version"]
     | Annotated[Literal["example_not_made"], "`bin/up`: git could not make the example's repository", "see its words"]
     | Annotated[Literal["unexpected_reply"], "`bin/up`: the example's agent answered something else", "see the log"]

@@ -1,6 +1,7 @@
 """What the values of single settings may be: each parsed from its text, or refused with the reason."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -104,7 +105,15 @@ def _encryption_key(value: "Secret") -> "Secret":
     return value
 
 
+def _database_url(value: "Secret") -> "Secret":
+    if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("does not begin with postgresql:// or postgres://; there is no other database but SQLite's")
+    return value
+
+
 Secret = SecretStr | None
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
+"""Of PostgreSQL, with a password in it."""
 EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
 """The key's text; what it stands for is checked, and never shown."""
 EnvironmentName = Annotated[Environment, BeforeValidator(_environment)]
@@ -119,3 +128,11 @@ Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""
 Ref = Annotated[str, BeforeValidator(_ref)]
+
+
+def user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """A directory of the user's own, as the XDG base directory specification has it."""
+    configured = environ.get(variable, "")
+    if configured.startswith("/"):
+        return Path(configured)
+    return Path(environ.get("HOME") or Path.home()) / below_home

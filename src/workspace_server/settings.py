@@ -18,11 +18,13 @@ from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
     FOR_HELPERS,
     PASSED_ON,
+    DatabaseUrl,
     EncryptionKey,
     Environment,
     EnvironmentName,
     Place,
     Secret,
+    user_directory,
 )
 
 _PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
@@ -107,9 +109,13 @@ class Settings(WorkspaceSettings, ImageSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="MOLECULE_LOG_LEVEL", description="Least important log lines to write.", examples=["debug"]
     )
-    database_url: Secret = Field(
-        None, alias="DATABASE_URL", description="Not supported yet: SQLite only.", examples=["(unset)"]
+    database_url: DatabaseUrl = Field(
+        None,
+        alias="DATABASE_URL",
+        description="PostgreSQL database of this server. Unset: SQLite in the data directory.",
+        examples=["postgresql://user:password@db.example.org/molecule"],
     )
+    redis_url: Secret = Field(None, alias="REDIS_URL", description="Ignored: Redis is not used.", examples=["(unset)"])
     org_id: str | None = Field(
         None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
     )
@@ -128,8 +134,8 @@ class Settings(WorkspaceSettings, ImageSettings):
             )
         if self.previous_secrets_key is not None and self.secrets_key is None:
             raise ValueError("SECRETS_ENCRYPTION_KEY_PREVIOUS is set without SECRETS_ENCRYPTION_KEY")
-        if self.database_url is not None:
-            raise ValueError("DATABASE_URL is set, but this version keeps its data in SQLite only; unset it")
+        if self.database_url is not None and self.secrets_key is None:
+            raise ValueError("DATABASE_URL needs SECRETS_ENCRYPTION_KEY: all servers on a database share the key")
         if self.org_id is not None:
             raise ValueError("MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it")
         if (self.registry_user is None) != (self.registry_token is None):
@@ -157,10 +163,10 @@ class Settings(WorkspaceSettings, ImageSettings):
         """The values that must never be seen in a log: tokens, keys, and passwords inside URLs."""
         found = (
             *(self.admin_token, self.gitea_token, self.ghcr_token, self.registry_token),
-            *(self.database_url, self.secrets_key, self.previous_secrets_key),
+            *(self.database_url, self.redis_url, self.secrets_key, self.previous_secrets_key),
         )
-        tokens = (secret.get_secret_value() for secret in found if secret is not None)
-        urls = (self.platform_url or "", *self.passed_on.values())
+        tokens = [secret.get_secret_value() for secret in found if secret is not None]
+        urls = (self.platform_url or "", *tokens, *self.passed_on.values())
         passwords = (match[1] for url in urls if (match := _PASSWORD.match(url)))
         return frozenset((*tokens, *passwords))
 
@@ -182,8 +188,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {
         alias: value for alias, value in given.items() if value.strip() or alias in _BLANK_SAYS_SOMETHING
     }
-    data = _user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
-    cache = _user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
+    data = user_directory(environ, "XDG_DATA_HOME", ".local/share") / "molecule"
+    cache = user_directory(environ, "XDG_CACHE_HOME", ".cache") / "molecule" / "workspace-template-build"
     for variable, default in (("MOLECULE_DATA_DIR", data), ("MOLECULE_LOCAL_BUILD_CACHE", cache)):
         values.setdefault(variable, default)
     for family in ("MOLECULE_TEMPLATE_REPO_", "MOLECULE_TEMPLATE_REF_"):
@@ -207,10 +213,3 @@ def current_environment() -> dict[str, str]:
 
 def _aliases() -> list[str]:
     return [field.alias for field in Settings.model_fields.values() if field.alias and "*" not in field.alias]
-
-
-def _user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    configured = environ.get(variable, "")
-    if configured.startswith("/"):
-        return Path(configured)
-    return Path(environ.get("HOME") or Path.home()) / below_home

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import structlog
@@ -14,11 +16,19 @@ import structlog
 from workspace_server.agents import AgentProxy, AgentRegistry, Outbound, open_agents_client, open_outside_client
 from workspace_server.certificates import trusted
 from workspace_server.concurrency import Deadline, TaskScope, periodic
-from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db import (
+    Database,
+    EventStore,
+    LeaseStore,
+    SecretStore,
+    TokenStore,
+    WorkspaceStore,
+    open_database,
+)
 from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
 from workspace_server.engine import Engine, ImageBuilder, RegistryAccess, open_engine, resolve_address
-from workspace_server.errors import WorkspaceServerError
+from workspace_server.errors import SettingsError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
 from workspace_server.images import BuildBook, ImageService, image_source
@@ -38,9 +48,12 @@ from workspace_server.surroundings import runs_in_container
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.logs import ContainerLogs
+from workspace_server.workspaces.others import OtherServers
 from workspace_server.workspaces.rollout import Rollout
+from workspace_server.workspaces.same_engine import SameEngine
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
@@ -61,6 +74,7 @@ class Services:
     owner_token: str
     database: Database
     engine: Engine
+    same_engine: SameEngine
     bridge: Bridge
     runtimes: Runtimes
     images: ImageService
@@ -96,11 +110,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     directory cannot be used.
     """
     runtimes = Runtimes.from_settings(settings)
+    if settings.redis_url is not None:
+        log.info("REDIS_URL is ignored: what it was for is in the database")
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         directory = stack.enter_context(open_data_directory(settings.data_dir))
-        database = await enter(open_database(directory.database))
+        database = await enter(open_database(_database_place(settings, directory)))
         instance = await installation_id(database, directory)
+        leases = Leases(database=database, store=LeaseStore(server=directory.server(), boot=token_hex(8)))
+        await leases.void_earlier()
+        stack.push_async_callback(leases.close)
         address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
         engine = await enter(open_engine(address))
         agents_http = await enter(open_agents_client())
@@ -132,12 +151,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             settings=settings,
             expose=bridge.announce,
         )
+        same_engine = SameEngine(database=database, engine=engine, shared=settings.database_url is not None)
         reconciler = Reconciler(
             database=database,
             workspaces=store,
             events=events,
             engine=engine,
             provisioner=provisioner,
+            leases=leases,
+            same_engine=same_engine,
             instance=instance,
             stale_after=settings.remote_stale_seconds,
             scope=scope,
@@ -161,8 +183,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             instance=instance,
             talks_to=proxy.talks_to,
         )
-        await _look_once(engine, bridge, reconciler)
+        await _look_once(engine, same_engine, bridge, reconciler)
         reconciler.start()
+        others = OtherServers(database=database, workspaces=store, events=events, wake=reconciler.wake_for_all)
+        scope.start(others.follow(), name="other servers")
         pruning = periodic("prune", _PRUNE_SECONDS, images.pruner.keep_within, asyncio.Event(), at_once=False)
         scope.start(pruning, name="prune")
         if settings.auto_refresh:
@@ -173,6 +197,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             owner_token=directory.owner_token(),
             database=database,
             engine=engine,
+            same_engine=same_engine,
             bridge=bridge,
             runtimes=runtimes,
             images=images.service,
@@ -223,10 +248,14 @@ async def rotating_secrets(settings: Settings) -> AsyncIterator[SecretService]:
         own = not settings.encryption_keys
         if own:
             directory.make_encryption_key()
-        async with open_database(directory.database) as database:
+        async with open_database(_database_place(settings, directory)) as database:
             yield _secret_service(settings, directory, database)
         if own:
             directory.keep_encryption_keys(directory.encryption_keys()[:1])
+
+
+def _database_place(settings: Settings, directory: DataDirectory) -> Path | str:
+    return directory.database if settings.database_url is None else settings.database_url.get_secret_value()
 
 
 def _secret_service(settings: Settings, directory: DataDirectory, database: Database) -> SecretService:
@@ -342,12 +371,18 @@ def _chosen_once(settings: Settings, engine: Engine) -> Callable[[], Awaitable[I
     return choose
 
 
-async def _look_once(engine: Engine, bridge: Bridge, reconciler: Reconciler) -> None:
-    """Before the server listens: make the network, and compare rows with containers. The engine may be away."""
+async def _look_once(engine: Engine, same_engine: SameEngine, bridge: Bridge, reconciler: Reconciler) -> None:
+    """Before the server listens: make the network, and compare rows with containers. The engine may be away.
+
+    Raises SettingsError ``another_engine``.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_LOOK_SECONDS):
             try:
+                await same_engine.check()
                 await bridge.announce(await engine.ensure_network(names.NETWORK))
+            except SettingsError:
+                raise
             except WorkspaceServerError as error:
                 log.warning("the engine is away; wishes wait", code=error.code, error=error.message, hint=error.hint)
                 return

@@ -218,7 +218,7 @@ async def test_a_workspace_needs_a_parent_that_exists(database: Database, store:
 async def test_a_database_that_others_keep_locked_is_unavailable(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workspace_server.db.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("workspace_server.db.sqlite.BUSY_SECONDS", 0.01)
     async with open_database(path) as impatient:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -233,7 +233,7 @@ async def test_a_database_that_others_keep_locked_is_unavailable(
 
 
 async def test_a_database_that_was_unavailable_works_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workspace_server.db.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("workspace_server.db.sqlite.BUSY_SECONDS", 0.01)
     async with open_database(path) as database:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

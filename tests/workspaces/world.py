@@ -20,7 +20,15 @@ from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from workspace_server.agents import AgentRegistry, Heartbeat, Outbound
 from workspace_server.concurrency import TaskScope
-from workspace_server.db import Database, EventStore, SecretStore, TokenStore, WorkspaceStore, open_database
+from workspace_server.db import (
+    Database,
+    EventStore,
+    LeaseStore,
+    SecretStore,
+    TokenStore,
+    WorkspaceStore,
+    open_database,
+)
 from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess, open_engine
 from workspace_server.events import EventLog
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
@@ -38,8 +46,11 @@ from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
+from workspace_server.workspaces.others import OtherServers
 from workspace_server.workspaces.rollout import Rollout
+from workspace_server.workspaces.same_engine import SameEngine
 from workspace_server.workspaces.secrets import SecretService
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
@@ -88,6 +99,9 @@ class World:
     bridge: Bridge
     provisioner: Provisioner
     reconciler: Reconciler
+    leases: Leases
+    others: OtherServers
+    scope: TaskScope
     service: WorkspaceService
     registry: AgentRegistry
     secrets: SecretService
@@ -169,8 +183,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, url: str, supply: Supply, instance: str, **variables: str) -> AsyncIterator[World]:
-    """A server on the data of ``directory``; leaving it is its end, and leaves its containers as they are."""
+async def world(
+    directory: Path, url: str, supply: Supply, instance: str, *, place: str | None = None, **variables: str
+) -> AsyncIterator[World]:
+    """A server on the data of ``directory``, or on the PostgreSQL database of the URL ``place``.
+
+    Leaving it is its end, and leaves its containers as they are.
+    """
     settings = supply.settings(**variables)
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test's
     async with AsyncExitStack() as stack:
@@ -178,7 +197,10 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
         proxy = await enter(engine_proxy(url))
         address = EngineAddress(url=proxy.address, local_socket=True)
         api = await enter(raw_engine(url))
-        database = await enter(open_database(directory / "molecule.db"))
+        database = await enter(open_database(place or directory / "molecule.db"))
+        leases = Leases(database=database, store=LeaseStore(server=str(directory), boot=secrets.token_hex(4)))
+        await leases.void_earlier()
+        stack.push_async_callback(leases.close)
         engine = await enter(open_engine(address))
         access = GitAccess.from_settings(settings)
         http = await enter(open_http_client(access))
@@ -243,6 +265,8 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             events=events,
             engine=engine,
             provisioner=provisioner,
+            leases=leases,
+            same_engine=SameEngine(database=database, engine=engine, shared=False),
             instance=instance,
             stale_after=settings.remote_stale_seconds,
             scope=scope,
@@ -287,6 +311,9 @@ async def world(directory: Path, url: str, supply: Supply, instance: str, **vari
             bridge=bridge,
             provisioner=provisioner,
             reconciler=reconciler,
+            leases=leases,
+            others=OtherServers(database=database, workspaces=store, events=events, wake=reconciler.wake_for_all),
+            scope=scope,
             service=service,
             secrets=sealed,
             lifecycle=lifecycle,

@@ -35,6 +35,7 @@ async def ready(request: Request) -> Response:
 
 async def _engine(opened: Services) -> dict[str, str]:
     try:
+        await opened.same_engine.check()
         info = await opened.engine.info()
     except WorkspaceServerError as error:
         return _broken("engine", error)
@@ -46,7 +47,7 @@ async def _database(opened: Services) -> dict[str, str]:
         await opened.database.ping()
     except WorkspaceServerError as error:
         return _broken("database", error)
-    return {"name": "database", "status": "ok", "detail": str(opened.settings.data_dir)}
+    return {"name": "database", "status": "ok", "detail": opened.database.where}
 
 
 def _gateway(opened: Services) -> dict[str, str]:

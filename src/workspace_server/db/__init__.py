@@ -2,8 +2,18 @@
 
 from workspace_server.db.database import Database, Transaction, open_database
 from workspace_server.db.events import EventStore
+from workspace_server.db.leases import LeaseStore
 from workspace_server.db.secrets import SecretStore
 from workspace_server.db.tokens import TokenStore
 from workspace_server.db.workspaces import WorkspaceStore
 
-__all__ = ["Database", "EventStore", "SecretStore", "TokenStore", "Transaction", "WorkspaceStore", "open_database"]
+__all__ = [
+    "Database",
+    "EventStore",
+    "LeaseStore",
+    "SecretStore",
+    "TokenStore",
+    "Transaction",
+    "WorkspaceStore",
+    "open_database",
+]

@@ -1,19 +1,16 @@
-"""One SQLite database: many readers, one writer, transactions whose after-effects wait for the commit."""
+"""The open database: many readers, one writer, transactions whose after-effects wait for the commit."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from workspace_server.db.backend import Backend, Notice
 from workspace_server.db.migrate import migrate
-from workspace_server.errors import UnavailableError
-
-BUSY_SECONDS = 5
+from workspace_server.db.sqlite import SQLite
 
 
 class Transaction:
@@ -21,7 +18,13 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
+        self.notices: list[Notice] = []
         self._after: list[Callable[[], None]] = []
+
+    def tell(self, notice: Notice) -> None:
+        """Let the other servers on this database know, once the transaction has been committed."""
+        if notice not in self.notices:
+            self.notices.append(notice)
 
     def on_commit(self, effect: Callable[[], None]) -> None:
         """Call ``effect`` once the transaction has been committed."""
@@ -34,18 +37,24 @@ class Transaction:
 
 
 class Database:
-    """The open database. Readers never wait for the writer; writers queue up in this process."""
+    """The open database. Readers never wait for the writer; writers queue up, in this process and among servers."""
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, quick_writer: AsyncEngine) -> None:
+    def __init__(self, backend: Backend, readers: AsyncEngine, writer: AsyncEngine, quick_writer: AsyncEngine) -> None:
+        self._backend = backend
         self._readers = readers
         self._writer = writer
         self._quick_writer = quick_writer
         self._writing = asyncio.Lock()
 
+    @property
+    def where(self) -> str:
+        """The database, to be shown to its owner: without a password."""
+        return self._backend.where
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection with one consistent view. Raises UnavailableError ``database_unavailable``."""
-        with translated():
+        with self._backend.translated():
             async with self._readers.connect() as connection:
                 yield connection
 
@@ -57,10 +66,11 @@ class Database:
         transactions may be lost with the machine's power, never with this process alone: right for progress.
         """
         writer = self._writer if durable else self._quick_writer
-        with translated():
+        with self._backend.translated():
             async with self._writing, writer.begin() as connection:
                 transaction = Transaction(connection)
                 yield transaction
+                await self._backend.tell(connection, transaction.notices)
         transaction.committed()
 
     async def ping(self) -> None:
@@ -68,78 +78,31 @@ class Database:
         async with self.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
 
+    def hear(self) -> AsyncGenerator[Notice | None, None]:
+        """What other servers on this database tell; None when something may have been missed. See ``Backend``."""
+        return self._backend.hear()
+
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
-    """Open the SQLite file, made and migrated when needed.
+async def open_database(place: Path | str) -> AsyncIterator[Database]:
+    """Open the SQLite file, made when it is missing, or the PostgreSQL database of a URL; migrated when needed.
 
-    Raises SettingsError ``newer_schema`` for a database of a newer program, UnavailableError when it cannot be used.
+    Raises SettingsError ``newer_schema`` for a database of a newer program, ``foreign_database`` for another one's,
+    UnavailableError when it cannot be used.
     """
-    _make_private(path)
-    readers = _engine(path, begin="BEGIN", pool_size=8)
-    writer = _engine(path, begin="BEGIN IMMEDIATE", pool_size=1)
-    quick_writer = _engine(path, begin="BEGIN IMMEDIATE", pool_size=1, synchronous="NORMAL")
+    backend = SQLite(place) if isinstance(place, Path) else _postgres(place)
+    readers, writer, quick_writer = backend.engines()
     try:
-        with translated():
-            await migrate(writer)
-        yield Database(readers, writer, quick_writer)
+        with backend.translated():
+            await migrate(writer, backend.elsewhere)
+        yield Database(backend, readers, writer, quick_writer)
     finally:
         for engine in (readers, writer, quick_writer):
             await engine.dispose()
 
 
-def _make_private(path: Path) -> None:
-    """Make the file, empty, when it is missing; SQLite gives its other files the mode of this one."""
-    with suppress(OSError):  # SQLite says what is wrong
-        path.touch(mode=0o600, exist_ok=False)
+def _postgres(url: str) -> Backend:
+    # Imported here: most installations have no PostgreSQL, and need not wait for its driver at each start.
+    from workspace_server.db.postgres import PostgreSQL  # noqa: PLC0415
 
-
-def _engine(path: Path, *, begin: str, pool_size: int, synchronous: str = "FULL") -> AsyncEngine:
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=30,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
-    )
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            f"synchronous={synchronous}",
-            "foreign_keys=ON",
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    # A connection whose work was cancelled is closed, but SQLite keeps its transaction open, and everybody else out,
-    # for as long as some statement of it has rows left: whoever holds the exception may hold that one, too.
-    @sa.event.listens_for(engine.sync_engine, "invalidate")
-    def end_transaction(connection: Any, _record: Any, _error: BaseException | None) -> None:
-        with suppress(sqlite3.Error):
-            connection.rollback()
-
-    # With isolation_level None the driver starts no transactions of its own: ours begin the way that fits the engine.
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's and SQLAlchemy's operational errors into ours. Mistakes in our SQL stay what they are: bugs."""
-    try:
-        yield
-    except (sa.exc.OperationalError, sa.exc.TimeoutError, sqlite3.OperationalError, sa.exc.DatabaseError) as error:
-        if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
-            raise
-        raise UnavailableError(
-            "the database cannot be used right now",
-            code="database_unavailable",
-            hint="see the server's log; check the space left and the permissions of MOLECULE_DATA_DIR",
-        ) from error
+    return PostgreSQL(url)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -43,6 +43,16 @@ class DataDirectory:
         """Keep the installation's id here as well as in the database."""
         if self.known_instance() != instance:
             write_private(self.path / "instance", instance + "\n")
+
+    def server(self) -> str:
+        """The name of the one server that uses this directory, among those on one database."""
+        file = self.path / "server"
+        try:
+            return str(UUID(file.read_text().strip()))
+        except (FileNotFoundError, ValueError):
+            name = str(uuid4())
+            write_private(file, name + "\n")
+            return name
 
     def owner_token(self) -> str:
         """The owner's token, made when it is first asked for; readable by this directory's user only."""

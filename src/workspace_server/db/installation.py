@@ -18,3 +18,12 @@ async def installation_id(database: Database, directory: DataDirectory) -> str:
             await tx.connection.execute(sa.insert(installation).values(only=1, id=identity))
     directory.mirror_instance(identity)
     return identity
+
+
+async def engine_of(database: Database, engine_id: str) -> str:
+    """The engine that this database's servers use: the one they began with, or else this one from now on."""
+    async with database.write() as tx:
+        known: str | None = (await tx.connection.execute(sa.select(installation.c.engine))).scalar()
+        if known is None:
+            await tx.connection.execute(sa.update(installation).values(engine=engine_id))
+    return known or engine_id

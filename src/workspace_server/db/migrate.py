@@ -10,20 +10,33 @@ from workspace_server.errors import SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+_OF_THE_PREDECESSOR = "schema_migrations"
 
-async def migrate(engine: AsyncEngine) -> None:
-    """Upgrade to the newest revision; raises SettingsError ``newer_schema`` for a revision that is not ours."""
+
+async def migrate(engine: AsyncEngine, elsewhere: str) -> None:
+    """Upgrade to the newest revision. ``elsewhere``: how an operator names another database.
+
+    Raises SettingsError ``newer_schema`` for a revision that is not ours, ``foreign_database`` for the database of the
+    server that this one replaces. Neither is touched.
+    """
     async with engine.begin() as connection:
-        await connection.run_sync(_migrate)
+        await connection.run_sync(_migrate, elsewhere)
 
 
-def _migrate(connection: sa.Connection) -> None:
+def _migrate(connection: sa.Connection, elsewhere: str) -> None:
     present = _revision(connection)
     if present == REVISION:
         return
-    if present is None and not sa.inspect(connection).get_table_names():
+    tables = sa.inspect(connection).get_table_names() if present is None else []
+    if present is None and not tables:
         _create(connection)
         return
+    if _OF_THE_PREDECESSOR in tables:
+        raise SettingsError(
+            f"the database is another server's: it has the table {_OF_THE_PREDECESSOR}; nothing in it was changed",
+            code="foreign_database",
+            hint=f"{elsewhere}, an empty one, and create the workspaces anew; or go on with the server that made it",
+        )
     # Imported here: Alembic would take a quarter of the server's start-up time, and hardly any start needs it.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -36,7 +49,7 @@ def _migrate(connection: sa.Connection) -> None:
         raise SettingsError(
             f"the database has schema {present}, which this version does not know",
             code="newer_schema",
-            hint="run the newer version that made it, or set MOLECULE_DATA_DIR to another directory",
+            hint=f"run the newer version that made it, or {elsewhere}",
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

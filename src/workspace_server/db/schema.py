@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration: a database that names it needs no migrating."""
 
 metadata = sa.MetaData()
@@ -26,6 +26,21 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Line(sa.types.TypeDecorator[str]):
+    """Text that others may have written. PostgreSQL keeps no NUL in a text, so no database here does."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+# SQLite's integers are all of one size.
+_Long = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
 def now() -> datetime:
     """The time that is written into rows."""
     return datetime.now(UTC)
@@ -34,23 +49,25 @@ def now() -> datetime:
 installation = sa.Table(
     "installation",
     metadata,
-    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+    sa.Column("only", sa.Integer, sa.CheckConstraint('"only" = 1'), primary_key=True, autoincrement=False),
     sa.Column("id", sa.Text, nullable=False),
+    # The container engine that all servers on this database use.
+    sa.Column("engine", sa.Text),
 )
 
 workspaces = sa.Table(
     "workspaces",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("role", sa.Text),
+    sa.Column("id", Line, primary_key=True),
+    sa.Column("name", Line, nullable=False),
+    sa.Column("role", Line),
     sa.Column("tier", sa.Integer, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    sa.Column("runtime", sa.Text, nullable=False),
-    sa.Column("model", sa.Text),
-    sa.Column("parent_id", sa.Text, sa.ForeignKey("workspaces.id")),
+    sa.Column("runtime", Line, nullable=False),
+    sa.Column("model", Line),
+    sa.Column("parent_id", Line, sa.ForeignKey("workspaces.id")),
     sa.Column("agent_card", sa.JSON(none_as_null=True)),
-    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("url", Line, nullable=False),
     # Counts provisionings. A result of an older one than the row's is dropped: this is the fence of every write-back.
     sa.Column("generation", sa.Integer, nullable=False),
     # Whether the next provisioning looks for the newest image: not after a crash, whose image and commit are here.
@@ -65,20 +82,20 @@ workspaces = sa.Table(
     sa.Column("cleared", sa.Boolean, nullable=False),
     # Of a removed workspace: its /workspace volume and this row are to go, too.
     sa.Column("purge", sa.Boolean, nullable=False),
-    sa.Column("active_tasks", sa.Integer, nullable=False),
-    sa.Column("max_concurrent_tasks", sa.Integer, nullable=False),
-    sa.Column("current_task", sa.Text, nullable=False),
+    sa.Column("active_tasks", _Long, nullable=False),
+    sa.Column("max_concurrent_tasks", _Long, nullable=False),
+    sa.Column("current_task", Line, nullable=False),
     sa.Column("uptime_seconds", sa.BigInteger, nullable=False),
     sa.Column("last_error_rate", sa.Float, nullable=False),
-    sa.Column("last_sample_error", sa.Text, nullable=False),
+    sa.Column("last_sample_error", Line, nullable=False),
     sa.Column("last_heartbeat_at", UtcDateTime),
     sa.Column("last_outbound_at", UtcDateTime),
     sa.Column("budget_limit", sa.BigInteger),
     sa.Column("monthly_spend", sa.BigInteger, nullable=False),
-    sa.Column("workspace_dir", sa.Text),
+    sa.Column("workspace_dir", Line),
     sa.Column("workspace_access", sa.Text, nullable=False, server_default="none"),
     # A folder of config templates, and the sha256 of the config.yaml that was written: what differs was edited.
-    sa.Column("config_template", sa.Text),
+    sa.Column("config_template", Line),
     sa.Column("config_digest", sa.Text),
     # What the next provisioning is to do: write the whole configuration anew, forget the agent's session.
     sa.Column("apply_config", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -95,8 +112,8 @@ workspaces = sa.Table(
 tokens = sa.Table(
     "workspace_auth_tokens",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("workspace_id", sa.Text, sa.ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("id", Line, primary_key=True),
+    sa.Column("workspace_id", Line, sa.ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("prefix", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -108,8 +125,8 @@ tokens = sa.Table(
 workspace_secrets = sa.Table(
     "workspace_secrets",
     metadata,
-    sa.Column("workspace_id", sa.Text, sa.ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("workspace_id", Line, sa.ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", Line, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
@@ -118,7 +135,7 @@ workspace_secrets = sa.Table(
 global_secrets = sa.Table(
     "global_secrets",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("key", Line, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
@@ -127,11 +144,20 @@ global_secrets = sa.Table(
 events = sa.Table(
     "structure_events",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", Line, primary_key=True),
     sa.Column("event_type", sa.Text, nullable=False),
-    sa.Column("workspace_id", sa.Text),
+    sa.Column("workspace_id", Line),
     sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Index("structure_events_workspace", "workspace_id"),
     sa.Index("structure_events_created", "created_at"),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("workspace_id", Line, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    # Seconds since 1970 by the database's clock.
+    sa.Column("until", sa.Float, nullable=False),
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workspace_server.concurrency import Changes
+from workspace_server.db.backend import Notice, Topic
 from workspace_server.db.database import Database, Transaction
 from workspace_server.db.schema import now, workspaces
 from workspace_server.model.workspace import (
@@ -205,7 +206,7 @@ class WorkspaceStore:
         )
         ids = set(changed.scalars())
         for identity in ids:
-            tx.on_commit(partial(self.changes.note, identity))
+            self._note(tx, identity)
         return [identity for identity in order if identity in ids]
 
     async def mark_cleared(self, tx: Transaction, workspace_id: str) -> None:
@@ -216,9 +217,13 @@ class WorkspaceStore:
         if (await tx.connection.execute(purged)).first() is not None:
             await tx.connection.execute(children.values(parent_id=None))
             await tx.connection.execute(sa.delete(workspaces).where(here))
-            tx.on_commit(partial(self.changes.note, workspace_id))
+            self._note(tx, workspace_id)
         else:
             await tx.connection.execute(sa.update(workspaces).where(here).values(cleared=True))
+
+    def _note(self, tx: Transaction, workspace_id: str) -> None:
+        tx.on_commit(partial(self.changes.note, workspace_id))
+        tx.tell(Notice(Topic.WORKSPACE, workspace_id))
 
     async def _select(self, *conditions: sa.ColumnElement[bool]) -> list[Workspace]:
         query = sa.select(*_COLUMNS).where(*conditions).order_by(workspaces.c.created_at, workspaces.c.id)
@@ -229,7 +234,7 @@ class WorkspaceStore:
         statement = sa.update(workspaces).where(*conditions).values(updated_at=now(), **_encoded(changes))
         rows = await _rows(tx.connection, statement.returning(*_COLUMNS))
         for row in rows:
-            tx.on_commit(partial(self.changes.note, row.id))
+            self._note(tx, row.id)
         return rows[0] if rows else None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from uuid import uuid4
 
 
 class EventType(StrEnum):
@@ -30,3 +31,4 @@ class Event:
     workspace_id: str
     payload: Mapping[str, Any]
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: str = field(default_factory=lambda: str(uuid4()))

@@ -19,9 +19,11 @@ from workspace_server.model import names
 from workspace_server.model.container import ContainerInfo
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
+from workspace_server.workspaces.leases import RENEW_SECONDS, Leases
 from workspace_server.workspaces.observe import AT_ONCE, Observer
 from workspace_server.workspaces.progress import begun
 from workspace_server.workspaces.provision import Provisioner
+from workspace_server.workspaces.same_engine import SameEngine
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,8 @@ class Reconciler:
         events: EventLog,
         engine: Engine,
         provisioner: Provisioner,
+        leases: Leases,
+        same_engine: SameEngine,
         instance: str,
         stale_after: float,
         scope: TaskScope,
@@ -51,6 +55,8 @@ class Reconciler:
         self._workspaces = workspaces
         self._engine = engine
         self._provisioner = provisioner
+        self._leases = leases
+        self._same_engine = same_engine
         self._instance = instance
         self._scope = scope
         self._wishes = asyncio.Event()
@@ -79,14 +85,23 @@ class Reconciler:
         """Something that runs is to rest: whether it does is seen by looking at the facts."""
         self._facts.set()
 
+    def wake_for_all(self) -> None:
+        """Another server wrote a wish, of whatever kind."""
+        self.wake()
+        self.look()
+
     def start(self) -> None:
         """Begin: fulfil wishes, and look at the facts, until the scope is left."""
         self._scope.start(periodic("wishes", _WISHES_SECONDS, self.fulfil, self._wishes), name="reconcile wishes")
         self._scope.start(periodic("facts", _FACTS_SECONDS, self.observe, self._facts), name="reconcile facts")
+        renewing = periodic("leases", RENEW_SECONDS, self._leases.renew, asyncio.Event(), at_once=False)
+        self._scope.start(renewing, name="renew leases")
         self._scope.start(self._observer.watch(self._facts.set), name="watch the engine")
 
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
+        if not await self._may_work():
+            return
         for workspace_id, purge in await self._workspaces.to_clear():
             if self._clearing.get(workspace_id) != purge:
                 self._begin_clearing(workspace_id, purge=purge)
@@ -102,8 +117,16 @@ class Reconciler:
 
     async def observe(self) -> None:
         """Compare the engine's containers with the rows; what died is wanted again soon."""
-        if await self._observer.observe():
+        if await self._may_work() and await self._observer.observe():
             self._wishes.set()
+
+    async def _may_work(self) -> bool:
+        try:
+            await self._same_engine.check()
+        except WorkspaceServerError as error:
+            log.warning("nothing is done on this engine", code=error.code, error=error.message, hint=error.hint)
+            return False
+        return True
 
     def _begin_stopping(self, workspace_id: str) -> None:
         """After what is under way on the workspace, which it ends."""
@@ -130,9 +153,11 @@ class Reconciler:
         task.add_done_callback(lambda done: self._done(workspace_id, done))
 
     async def _tolerant(self, workspace_id: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Work that failed is logged; its wish is still on the row, and the next round tries again."""
+        """Work that failed, or is another server's, is left: its wish is still on the row for the next round."""
         try:
-            await work()
+            async with self._leases.hold(workspace_id) as mine:
+                if mine:
+                    await work()
         except SupersededError:
             log.info("a provisioning is wanted no longer", workspace=workspace_id)
         except WorkspaceServerError as error:
