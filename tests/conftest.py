@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from support.engine import Engine, EngineError, engine, engine_address
 from support.git_server import GitServer, git_server
+from support.postgres import Postgres, postgres
 from support.registry import Registry, registry
 from support.server import LIVE, InProcess, ServerProcess, in_process, server_process
 
@@ -52,6 +53,20 @@ async def hub(tmp_path: Path) -> AsyncIterator[Registry]:
     """An image registry without images, open to everybody."""
     async with registry(tmp_path / "registry") as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Postgres]:
+    """PostgreSQL, started when the first test needs it."""
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+async def postgres_url(cluster: Postgres) -> AsyncIterator[str]:
+    """An empty PostgreSQL database."""
+    async with cluster.database() as name:
+        yield cluster.url(name)
 
 
 @pytest.fixture(scope="session")

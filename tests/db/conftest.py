@@ -30,9 +30,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "molecule.db"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """An empty database: what is promised of one is promised of the other."""
+    return request.getfixturevalue("path" if request.param == "sqlite" else "postgres_url")
+
+
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    async with open_database(path) as opened:
+async def database(place: Path | str) -> AsyncIterator[Database]:
+    async with open_database(place) as opened:
         yield opened
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from workspace_server.db import Database, TokenStore
+from workspace_server.db import Database, TokenStore, WorkspaceStore, open_database
 
-from .conftest import Create
+from .conftest import Create, spec
 
 
 @pytest.fixture
@@ -114,8 +114,11 @@ async def test_a_workspace_whose_tokens_were_revoked_has_no_live_one(database: D
     assert not await tokens.has_live("a")
 
 
-async def test_no_token_is_in_any_file(database: Database, tokens: TokenStore, path: Path) -> None:
-    issued = [await issue(database, tokens) for _ in range(5)]
+async def test_no_token_is_in_any_file(path: Path) -> None:
+    async with open_database(path) as database:
+        async with database.write() as tx:
+            await WorkspaceStore(database).insert(tx, "a", spec())
+        issued = [await issue(database, TokenStore(database)) for _ in range(5)]
     content = b"".join(file.read_bytes() for file in path.parent.iterdir())
     visible = [token for token in issued if token[:8].encode() in content]  # the prefix shows that this searches
 

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from workspace_server.db.backend import Notice, Topic
-from workspace_server.errors import UnavailableError
+from workspace_server.errors import SettingsError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -76,9 +76,15 @@ class PostgreSQL:
         )
 
     async def _connect(self, session: Mapping[str, str]) -> Any:
-        return await asyncpg.connect(
-            self._url, timeout=WAIT_SECONDS, command_timeout=_STATEMENT_SECONDS, server_settings={**_SESSION, **session}
-        )
+        limits = {"timeout": WAIT_SECONDS, "command_timeout": _STATEMENT_SECONDS}
+        try:
+            return await asyncpg.connect(self._url, server_settings={**_SESSION, **session}, **limits)
+        except ValueError as error:
+            raise SettingsError(
+                "DATABASE_URL cannot be understood",
+                hint="for example DATABASE_URL=postgresql://user:password@db.example.org/molecule; a character that a"
+                " URL cannot hold is written as % and its two hexadecimal digits",
+            ) from error
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -132,16 +138,21 @@ class PostgreSQL:
 
 def _unavailable(error: Exception) -> UnavailableError:
     message, hint = "the database cannot be used right now", "see the server's log and PostgreSQL's"
-    match error:
+    match _first_cause(error):
         case asyncpg.InvalidAuthorizationSpecificationError():
             message, hint = "PostgreSQL refuses the user or the password", "correct DATABASE_URL"
         case asyncpg.InvalidCatalogNameError():
             message, hint = "the database that DATABASE_URL names does not exist", "make it, or correct DATABASE_URL"
-        case asyncpg.InterfaceError() if isinstance(error, ValueError):
-            message, hint = "DATABASE_URL cannot be understood", "for example postgresql://user:password@host/name"
         case OSError():
             message, hint = "the database cannot be reached", "is PostgreSQL running where DATABASE_URL says?"
     return UnavailableError(message, code="database_unavailable", hint=hint)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The driver's own error, below what SQLAlchemy makes of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _lock_out_other_writers(connection: sa.Connection) -> None:
