@@ -1,6 +1,5 @@
 """Two servers on one database and one engine: one of them works on a workspace, and the other goes on when it dies."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,12 +7,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from support.postgres import Postgres
+from support.server import eventually
 from workspace_server.concurrency import Deadline
 from workspace_server.db.schema import leases
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import WorkspaceStatus
 
-from .world import WAIT, Supply, World, arrived, world
+from .world import Supply, World, world
 
 pytestmark = pytest.mark.engine
 
@@ -127,34 +128,37 @@ async def test_an_event_of_one_server_reaches_the_listeners_of_the_other_once(se
         assert (first.type, first.workspace_id, news.qsize()) == (EventType.PROVISIONING, workspace, 0)
 
 
-async def test_what_was_missed_is_made_up_for(servers: tuple[World, World]) -> None:
-    """An event that is committed while nobody listens reaches the other server when it listens again."""
+async def test_what_was_missed_is_made_up_for(
+    servers: tuple[World, World], cluster: Postgres, postgres_url: str
+) -> None:
+    """An event that is committed while nobody can listen reaches the other server when it listens again."""
     one, other = servers
+    name = postgres_url.rpartition("/")[2]
     with other.events.listen() as news:
         await one.create()
         async with Deadline(20).limit("hearing"):
             await news.get()
         missed = Event(type=EventType.ONLINE, workspace_id="w", payload={})
-        ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-        async with one.database.write() as tx:
-            await tx.connection.execute(sa.text(ending))
-            await one.events.record(tx, missed)
+        async with cluster.connected() as outside:
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND query ~ $2"
+            assert await outside.fetch(ending, name, "^(LISTEN|SELECT 1$)")
+            async with one.database.write() as tx:
+                await one.events.record(tx, missed)
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         async with Deadline(20).limit("catching up"):
             heard = await news.get()
 
         assert (heard, news.qsize()) == (missed, 0)
 
 
-async def test_a_wish_written_at_one_server_is_fulfilled_by_the_other_that_holds_the_lease(
-    servers: tuple[World, World],
-) -> None:
+async def test_a_wish_written_at_one_server_wakes_the_other(servers: tuple[World, World]) -> None:
     one, other = servers
-    one.reconciler.start()
-    waits = one.proxy.faults.hold("POST", WAIT)
-    workspace = await one.create()
-    await arrived(waits)
-    await other.service.remove(workspace, confirmed=True, purge=True)
+    with other.events.listen() as news:
+        await one.create()
+        async with Deadline(20).limit("hearing"):
+            await news.get()  # it listens by now, and has caught up
+        other.reconciler._wishes.clear()
+        await one.create()
 
-    async with Deadline(20).limit("removing"):
-        while await one.containers(workspace):
-            await asyncio.wait(list(one.reconciler._working.values()) or [asyncio.ensure_future(asyncio.sleep(0.05))])
+        await eventually(other.reconciler._wishes.is_set, "the other is awake", 10)
