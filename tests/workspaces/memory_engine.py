@@ -98,6 +98,17 @@ class MemoryEngine:
         await self._reached("copy_files")
         self._there(container_id)
 
+    async def read_file(self, container_id: str, _path: str) -> bytes | None:
+        await self._reached("read_file")
+        self._there(container_id)
+        return None
+
+    async def read_file_of_volume(self, volume: str, _path: str, **_: Any) -> bytes | None:
+        await self._reached("read_file_of_volume")
+        if volume not in self.volumes_:
+            self.broken.append(f"a look into the volume {volume}, which is not there")
+        return None
+
     async def start(self, container_id: str) -> None:
         await self._reached("start")
         self.containers_[container_id] = replace(self._there(container_id), running=True, agent_port=8000)

@@ -72,14 +72,14 @@ class Configurations:
         if workspace.config_digest is None or workspace.apply_config:
             return None
         labels = names.workspace_labels(self._instance, workspace.id)
-        containers = await self._engine.containers(labels)
-        if containers:
-            return await self._engine.read_file(containers[0].id, _FILE)
+        agents = [each for each in await self._engine.containers(labels) if names.GENERATION in each.labels]
+        if agents:
+            return await self._engine.read_file(agents[0].id, _FILE)
         volume = names.config_volume(workspace.id)
         if volume not in {each.name for each in await self._engine.volumes(labels)}:
             return None
-        carrier = names.installation_labels(self._instance)
-        return await self._engine.read_file_of_volume(volume, CONFIG, image_id=image.id, labels=carrier)
+        # Labelled as the workspace's own, so that whoever clears that away takes along what a killed server left.
+        return await self._engine.read_file_of_volume(volume, CONFIG, image_id=image.id, labels=labels)
 
 
 def _digest(content: bytes) -> str:
