@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,24 +27,19 @@ from workspace_server.db import (
 )
 from workspace_server.db.directory import DataDirectory, open_data_directory
 from workspace_server.db.installation import installation_id
-from workspace_server.engine import Engine, ImageBuilder, RegistryAccess, open_engine, resolve_address
+from workspace_server.engine import Engine, open_engine, resolve_address
 from workspace_server.errors import SettingsError, WorkspaceServerError
 from workspace_server.events import EventLog
-from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
-from workspace_server.images import BuildBook, ImageService, image_source
-from workspace_server.images.build import BuildLimits, LocalBuilds
-from workspace_server.images.ledger import ImageLedger
-from workspace_server.images.prune import Budget, Pruner
-from workspace_server.images.pull import PullLimits, Pulls
-from workspace_server.images.registry import RegistryImages
+from workspace_server.git import GitAccess, open_http_client
+from workspace_server.images import BuildBook, ImageService
+from workspace_server.images.prune import Pruner
 from workspace_server.images.survey import Survey
-from workspace_server.images.template import TemplateFiles
-from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
 from workspace_server.setting_values import Environment
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
+from workspace_server.wiring_images import ImageParts, image_parts
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
@@ -102,6 +97,27 @@ class Services:
         return self.settings.owner_proof == "required" or not apart or known_elsewhere
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What every part stands on: data, connections, and the scope of all tasks."""
+
+    settings: Settings
+    instance: str
+    directory: DataDirectory
+    database: Database
+    store: WorkspaceStore
+    tokens: TokenStore
+    events: EventLog
+    secrets: SecretService
+    leases: Leases
+    engine: Engine
+    git: tuple[GitAccess, httpx.AsyncClient]
+    agents_http: httpx.AsyncClient
+    outbound: Outbound
+    outside: httpx.AsyncClient
+    scope: TaskScope
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Open everything the server needs, look at the engine once, and start the reconciler.
@@ -113,119 +129,156 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     if settings.redis_url is not None:
         log.info("REDIS_URL is ignored: what it was for is in the database")
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        directory = stack.enter_context(open_data_directory(settings.data_dir))
-        database = await enter(open_database(_database_place(settings, directory)))
-        instance = await installation_id(database, directory)
-        leases = Leases(database=database, store=LeaseStore(server=directory.server(), boot=token_hex(8)))
-        await leases.void_earlier()
-        stack.push_async_callback(leases.close)
-        address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
-        engine = await enter(open_engine(address))
-        agents_http = await enter(open_agents_client())
-        git_access = GitAccess.from_settings(settings)
-        outbound = _outbound(settings)
-        outside = await enter(open_outside_client(outbound, partial(_trusted, git_access)))
-        git_http = await enter(open_http_client(git_access))
-        # Entered after what its tasks use, so that they have ended before any of it is closed.
-        scope = await enter(TaskScope())
-
-        store, tokens, events = WorkspaceStore(database), TokenStore(database), EventLog(EventStore(database))
-        images = _image_parts(
-            settings=settings, runtimes=runtimes, engine=engine, git=(git_access, git_http), rows=store, scope=scope
+        ground = await _open_ground(settings, stack)
+        images = image_parts(
+            settings=settings,
+            runtimes=runtimes,
+            engine=ground.engine,
+            git=ground.git,
+            rows=ground.store,
+            scope=ground.scope,
         )
-        bridge, directories = Bridge(), WorkspaceDirectories.from_settings(settings)
-        templates = ConfigTemplates(settings.configs_dir)
-        secrets = _secret_service(settings, directory, database)
-        provisioner = Provisioner(
+        services, reconciler = _services(ground, runtimes, images)
+        await _look_once(ground.engine, services.same_engine, services.bridge, reconciler)
+        _start(ground, services, reconciler)
+        yield services
+
+
+async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
+    enter = stack.enter_async_context
+    directory = stack.enter_context(open_data_directory(settings.data_dir))
+    database = await enter(open_database(_database_place(settings, directory)))
+    instance = await installation_id(database, directory)
+    leases = Leases(database=database, store=LeaseStore(server=directory.server(), boot=token_hex(8)))
+    await leases.void_earlier()
+    stack.push_async_callback(leases.close)
+    address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
+    git_access, outbound = GitAccess.from_settings(settings), _outbound(settings)
+    return _Ground(
+        settings=settings,
+        instance=instance,
+        directory=directory,
+        database=database,
+        store=WorkspaceStore(database),
+        tokens=TokenStore(database),
+        events=EventLog(EventStore(database)),
+        secrets=_secret_service(settings, directory, database),
+        leases=leases,
+        engine=await enter(open_engine(address)),
+        git=(git_access, await enter(open_http_client(git_access))),
+        agents_http=await enter(open_agents_client()),
+        outbound=outbound,
+        outside=await enter(open_outside_client(outbound, partial(_trusted, git_access))),
+        # Entered after what its tasks use, so that they have ended before any of it is closed.
+        scope=await enter(TaskScope()),
+    )
+
+
+def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[Services, Reconciler]:
+    """The parts on their ground; nothing of them runs yet."""
+    database, store, tokens, events = ground.database, ground.store, ground.tokens, ground.events
+    bridge, templates = Bridge(), ConfigTemplates(ground.settings.configs_dir)
+    directories = WorkspaceDirectories.from_settings(ground.settings)
+    same_engine = SameEngine(database=database, engine=ground.engine, shared=ground.settings.database_url is not None)
+    provisioner = Provisioner(
+        database=database,
+        workspaces=store,
+        tokens=tokens,
+        events=events,
+        images=images.service,
+        secrets=ground.secrets,
+        directories=directories,
+        templates=templates,
+        engine=ground.engine,
+        instance=ground.instance,
+        settings=ground.settings,
+        expose=bridge.announce,
+    )
+    reconciler = Reconciler(
+        database=database,
+        workspaces=store,
+        events=events,
+        engine=ground.engine,
+        provisioner=provisioner,
+        leases=ground.leases,
+        same_engine=same_engine,
+        instance=ground.instance,
+        stale_after=ground.settings.remote_stale_seconds,
+        scope=ground.scope,
+    )
+    lifecycle = Lifecycle(
+        database=database,
+        workspaces=store,
+        events=events,
+        templates=templates,
+        wake=reconciler.wake,
+        look=reconciler.look,
+    )
+    proxy = AgentProxy(
+        database=database,
+        workspaces=store,
+        http=ground.agents_http,
+        wake=lifecycle.awake,
+        outside=ground.outside,
+    )
+    services = Services(
+        settings=ground.settings,
+        instance=ground.instance,
+        owner_token=ground.directory.owner_token(),
+        database=database,
+        engine=ground.engine,
+        same_engine=same_engine,
+        bridge=bridge,
+        runtimes=runtimes,
+        images=images.service,
+        builds=images.book,
+        survey=images.survey,
+        pruner=images.pruner,
+        workspaces=WorkspaceService(
             database=database,
             workspaces=store,
             tokens=tokens,
             events=events,
-            images=images.service,
-            secrets=secrets,
-            directories=directories,
-            templates=templates,
-            engine=engine,
-            instance=instance,
-            settings=settings,
-            expose=bridge.announce,
-        )
-        same_engine = SameEngine(database=database, engine=engine, shared=settings.database_url is not None)
-        reconciler = Reconciler(
-            database=database,
-            workspaces=store,
-            events=events,
-            engine=engine,
-            provisioner=provisioner,
-            leases=leases,
-            same_engine=same_engine,
-            instance=instance,
-            stale_after=settings.remote_stale_seconds,
-            scope=scope,
-        )
-        lifecycle = Lifecycle(
-            database=database,
-            workspaces=store,
-            events=events,
-            templates=templates,
+            secrets=ground.secrets,
             wake=reconciler.wake,
-            look=reconciler.look,
-        )
-        proxy = AgentProxy(database=database, workspaces=store, http=agents_http, wake=lifecycle.awake, outside=outside)
-        rollout = Rollout(
+        ),
+        lifecycle=lifecycle,
+        logs=ContainerLogs(ground.engine, ground.instance),
+        templates=templates,
+        directories=directories,
+        secrets=ground.secrets,
+        store=store,
+        tokens=tokens,
+        registry=AgentRegistry(
+            database=database, workspaces=store, tokens=tokens, events=events, outbound=ground.outbound
+        ),
+        outbound=ground.outbound,
+        proxy=proxy,
+        rollout=Rollout(
             images=images.service,
             registry=images.registry,
             runtimes=runtimes,
-            engine=engine,
+            engine=ground.engine,
             workspaces=store,
             lifecycle=lifecycle,
-            instance=instance,
+            instance=ground.instance,
             talks_to=proxy.talks_to,
-        )
-        await _look_once(engine, same_engine, bridge, reconciler)
-        reconciler.start()
-        others = OtherServers(database=database, workspaces=store, events=events, wake=reconciler.wake_for_all)
-        scope.start(others.follow(), name="other servers")
-        pruning = periodic("prune", _PRUNE_SECONDS, images.pruner.keep_within, asyncio.Event(), at_once=False)
-        scope.start(pruning, name="prune")
-        if settings.auto_refresh:
-            rollout.watch(scope, settings.auto_refresh_seconds)
-        yield Services(
-            settings=settings,
-            instance=instance,
-            owner_token=directory.owner_token(),
-            database=database,
-            engine=engine,
-            same_engine=same_engine,
-            bridge=bridge,
-            runtimes=runtimes,
-            images=images.service,
-            builds=images.book,
-            survey=images.survey,
-            pruner=images.pruner,
-            workspaces=WorkspaceService(
-                database=database,
-                workspaces=store,
-                tokens=tokens,
-                events=events,
-                secrets=secrets,
-                wake=reconciler.wake,
-            ),
-            lifecycle=lifecycle,
-            logs=ContainerLogs(engine, instance),
-            templates=templates,
-            directories=directories,
-            secrets=secrets,
-            store=store,
-            tokens=tokens,
-            registry=AgentRegistry(
-                database=database, workspaces=store, tokens=tokens, events=events, outbound=outbound
-            ),
-            outbound=outbound,
-            proxy=proxy,
-            rollout=rollout,
-        )
+        ),
+    )
+    return services, reconciler
+
+
+def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
+    """Begin the work that goes on by itself, until the scope is left."""
+    reconciler.start()
+    others = OtherServers(
+        database=ground.database, workspaces=ground.store, events=ground.events, wake=reconciler.wake_for_all
+    )
+    ground.scope.start(others.follow(), name="other servers")
+    pruning = periodic("prune", _PRUNE_SECONDS, services.pruner.keep_within, asyncio.Event(), at_once=False)
+    ground.scope.start(pruning, name="prune")
+    if ground.settings.auto_refresh:
+        services.rollout.watch(ground.scope, ground.settings.auto_refresh_seconds)
 
 
 def _outbound(settings: Settings) -> Outbound:
@@ -261,114 +314,6 @@ def _database_place(settings: Settings, directory: DataDirectory) -> Path | str:
 def _secret_service(settings: Settings, directory: DataDirectory, database: Database) -> SecretService:
     keys = [*settings.encryption_keys, *directory.encryption_keys()] or directory.make_encryption_key()
     return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ImageParts:
-    service: ImageService
-    registry: RegistryImages
-    survey: Survey
-    pruner: Pruner
-    book: BuildBook
-
-
-def _image_parts(
-    *,
-    settings: Settings,
-    runtimes: Runtimes,
-    engine: Engine,
-    git: tuple[GitAccess, httpx.AsyncClient],
-    rows: WorkspaceStore,
-    scope: TaskScope,
-) -> _ImageParts:
-    """Everything that knows images: what ensures them, what tells of them, what removes them."""
-    cache, (access, http) = settings.build_cache, git
-    book, ledger = BuildBook(cache), ImageLedger(cache)
-    resolver = Resolver(http=http, access=access, scope=scope)
-    wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
-    registry = RegistryImages(_pulls(settings, engine, book, scope))
-    files = TemplateFiles(CheckoutStore(cache=cache, access=access, resolver=resolver))
-    builds = _local_builds(settings, engine, files, book=book, ledger=ledger, scope=scope)
-    builds.settle_interrupted()
-    service = ImageService(
-        source=image_source(settings),
-        runtimes=runtimes,
-        engine=engine,
-        wanted=wanted,
-        files=files,
-        builds=builds,
-        registry=registry,
-        ledger=ledger,
-    )
-    survey = Survey(
-        source=service.source,
-        runtimes=runtimes,
-        engine=engine,
-        resolver=resolver,
-        book=book,
-        ledger=ledger,
-        wanted=wanted,
-        known_failure=service.known_failure,
-        registry=registry,
-    )
-    pruner = Pruner(
-        engine=engine,
-        survey=survey,
-        book=book,
-        ledger=ledger,
-        cache=cache,
-        locks=cache / "locks",
-        budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
-        used_by_rows=rows.images_in_use,
-    )
-    return _ImageParts(service=service, registry=registry, survey=survey, pruner=pruner, book=book)
-
-
-def _pulls(settings: Settings, engine: Engine, book: BuildBook, scope: TaskScope) -> Pulls:
-    return Pulls(
-        engine=engine,
-        access=RegistryAccess.from_settings(settings),
-        book=book,
-        locks=settings.build_cache / "locks",
-        limits=PullLimits(seconds=settings.pull_max_seconds, stall_seconds=settings.pull_stall_seconds),
-        scope=scope,
-    )
-
-
-def _local_builds(
-    settings: Settings, engine: Engine, files: TemplateFiles, *, book: BuildBook, ledger: ImageLedger, scope: TaskScope
-) -> LocalBuilds:
-    return LocalBuilds(
-        engine=engine,
-        choose_builder=_chosen_once(settings, engine),
-        files=files,
-        book=book,
-        ledger=ledger,
-        locks=settings.build_cache / "locks",
-        limits=BuildLimits(
-            concurrency=settings.build_concurrency,
-            seconds=settings.build_max_seconds,
-            stall_seconds=settings.build_stall_seconds,
-        ),
-        scope=scope,
-    )
-
-
-def _chosen_once(settings: Settings, engine: Engine) -> Callable[[], Awaitable[ImageBuilder]]:
-    """The builder, chosen when the first build needs one: a server that only looks up needs no docker CLI."""
-    choosing = asyncio.Lock()
-    chosen: ImageBuilder | None = None
-
-    async def choose() -> ImageBuilder:
-        nonlocal chosen
-        async with choosing:
-            if chosen is None:
-                state = settings.build_cache / "buildx"
-                chosen = await ImageBuilder.choose(settings.passed_on, engine.address, state)
-                log.info("local-build: builder chosen", builder=chosen.description)
-            return chosen
-
-    return choose
 
 
 async def _look_once(engine: Engine, same_engine: SameEngine, bridge: Bridge, reconciler: Reconciler) -> None:
