@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from starlette.routing import BaseRoute, Mount, Route
 
 from support.rows import build, token_of, workspace
@@ -234,12 +235,15 @@ def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
 async def compare(app: InProcess, sender: Sender, named: str) -> None:
     """Send to every route as this caller, and compare the statuses with the table."""
     expected, found = {}, {}
+    await forget_others(app, named)
+    other = await workspace(app)
+    other_token = await token_of(app, other)
     for route, access in ROUTES.items():
         if sender.bearer == "own" and not access.has_token:
             continue  # a new agent has nothing to show
         status = 403 if sender.kind == "page" else access.rule[sender.kind]
         expected[route] = access.done if status == 200 else status
-        response = await send(app, route, sender, named)
+        response = await send(app, route, sender, named, (other, other_token))
         let_in = response.status_code not in (401, 403)
         found[route] = LET_IN if expected[route] == LET_IN and let_in else response.status_code
         if status != 200 and sender.kind != "page":
@@ -249,11 +253,17 @@ async def compare(app: InProcess, sender: Sender, named: str) -> None:
     assert found == expected
 
 
-async def send(app: InProcess, route: str, sender: Sender, named: str) -> httpx.Response:
-    access, other = ROUTES[route], await workspace(app)
+async def forget_others(app: InProcess, named: str) -> None:
+    """Else each further caller's wishes would concern all the workspaces of those before."""
+    async with app.services.database.write() as tx:
+        await tx.connection.execute(sa.text("DELETE FROM workspaces WHERE id != :id"), {"id": named})
+
+
+async def send(app: InProcess, route: str, sender: Sender, named: str, another: tuple[str, str]) -> httpx.Response:
+    access, (other, other_token) = ROUTES[route], another
     async with app.services.database.write() as tx:
         await app.services.tokens.revoke_all(tx, named)
-    shown = {"owner": app.services.owner_token, "nobody": "nobody's-token", "other": await token_of(app, other)}
+    shown = {"owner": app.services.owner_token, "nobody": "nobody's-token", "other": other_token}
     if access.has_token:
         shown["own"] = await token_of(app, named)
     values = {"workspace_id": named, "other_id": other, "build": build(app).id, "key": "A"}
