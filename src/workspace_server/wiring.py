@@ -43,6 +43,7 @@ from workspace_server.wiring_images import ImageParts, image_parts
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.engine_backend import EngineBackend
 from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.logs import ContainerLogs
@@ -180,29 +181,28 @@ def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[
     bridge, templates = Bridge(), ConfigTemplates(ground.settings.configs_dir)
     directories = WorkspaceDirectories.from_settings(ground.settings)
     same_engine = SameEngine(database=database, engine=ground.engine, shared=ground.settings.database_url is not None)
-    provisioner = Provisioner(
-        database=database,
-        workspaces=store,
+    backend = EngineBackend(
         tokens=tokens,
-        events=events,
         images=images.service,
         secrets=ground.secrets,
         directories=directories,
         templates=templates,
         engine=ground.engine,
+        same_engine=same_engine,
         instance=ground.instance,
         settings=ground.settings,
         expose=bridge.announce,
+    )
+    provisioner = Provisioner(
+        database=database, workspaces=store, events=events, backend=backend, settings=ground.settings
     )
     reconciler = Reconciler(
         database=database,
         workspaces=store,
         events=events,
-        engine=ground.engine,
+        backend=backend,
         provisioner=provisioner,
         leases=ground.leases,
-        same_engine=same_engine,
-        instance=ground.instance,
         stale_after=ground.settings.remote_stale_seconds,
         scope=ground.scope,
     )

@@ -40,6 +40,7 @@ from workspace_server.settings import load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.engine_backend import EngineBackend
 from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.same_engine import SameEngine
@@ -123,30 +124,28 @@ def server(database: Database, engine: MemoryEngine) -> Server:
     secrets = SecretService(database=database, store=SecretStore(database), vault=Vault([b"k" * 32]))
     scope = TaskScope()
     real_engine = cast("Engine", engine)
-    provisioner = Provisioner(
-        database=database,
-        workspaces=store,
+    own_settings = load_settings({"HOME": "/nonexistent", "PATH": ""})
+    backend = EngineBackend(
         tokens=tokens,
-        events=log,
         images=cast("ImageService", Images()),
         secrets=secrets,
         directories=WorkspaceDirectories(roots=[], private=[]),
         templates=ConfigTemplates(None),
         engine=real_engine,
+        same_engine=SameEngine(database=database, engine=real_engine, shared=False),
         instance=INSTANCE,
-        settings=load_settings({"HOME": "/nonexistent", "PATH": ""}),
+        settings=own_settings,
         expose=Bridge().announce,
     )
+    provisioner = Provisioner(database=database, workspaces=store, events=log, backend=backend, settings=own_settings)
     leases = Leases(database=database, store=LeaseStore(server="this", boot=uuid4().hex))
     reconciler = Reconciler(
         database=database,
         workspaces=store,
         events=log,
-        engine=real_engine,
+        backend=backend,
         provisioner=provisioner,
         leases=leases,
-        same_engine=SameEngine(database=database, engine=real_engine, shared=False),
-        instance=INSTANCE,
         stale_after=90,
         scope=scope,
     )

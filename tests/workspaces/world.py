@@ -46,6 +46,7 @@ from workspace_server.settings import Settings, load_settings
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
+from workspace_server.workspaces.engine_backend import EngineBackend
 from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.others import OtherServers
@@ -245,29 +246,28 @@ async def world(
         )
         bridge = Bridge()
         sealed = SecretService(database=database, store=SecretStore(database), vault=Vault([b"k" * 32]))
-        provisioner = Provisioner(
-            database=database,
-            workspaces=store,
+        backend = EngineBackend(
             tokens=tokens,
-            events=events,
             images=images,
             secrets=sealed,
             directories=WorkspaceDirectories.from_settings(settings),
             templates=ConfigTemplates(settings.configs_dir),
             engine=engine,
+            same_engine=SameEngine(database=database, engine=engine, shared=False),
             instance=instance,
             settings=settings,
             expose=bridge.announce,
+        )
+        provisioner = Provisioner(
+            database=database, workspaces=store, events=events, backend=backend, settings=settings
         )
         reconciler = Reconciler(
             database=database,
             workspaces=store,
             events=events,
-            engine=engine,
+            backend=backend,
             provisioner=provisioner,
             leases=leases,
-            same_engine=SameEngine(database=database, engine=engine, shared=False),
-            instance=instance,
             stale_after=settings.remote_stale_seconds,
             scope=scope,
         )

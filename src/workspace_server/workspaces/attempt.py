@@ -19,12 +19,16 @@ class SupersededError(Exception):
 
 
 class Attempt:
-    """Writes the progress of one provisioning. Every write is fenced by the generation."""
+    """Writes the progress of one provisioning. Every write is fenced by the generation.
+
+    ``made`` names what its backend made that was not there before, besides the machine.
+    """
 
     def __init__(
         self, workspace: Workspace, source: str, database: Database, store: WorkspaceStore, events: EventLog
     ) -> None:
         self.workspace = workspace
+        self.made: list[str] = []
         self._phases = Phases(workspace.phases)
         self._image = workspace.image or ImageOnRow(source=source)
         self._database = database

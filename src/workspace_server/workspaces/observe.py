@@ -1,6 +1,6 @@
-"""The facts: which containers are there, compared with the rows, and what follows for those that died.
+"""The facts: which machines are there, compared with the rows, and what follows for those that died.
 
-Only the engine's word that a container ended, or is not there, is death; an engine that does not answer proves nothing.
+Only the backend's word that a machine ended, or is not there, is death; a backend that does not answer proves nothing.
 """
 
 from collections.abc import Callable
@@ -9,17 +9,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from workspace_server.db import Database, WorkspaceStore
-from workspace_server.engine import Engine
-from workspace_server.engine.events import EventAction
 from workspace_server.errors import DeadlineError, TemplateError, UnavailableError
 from workspace_server.events import EventLog
-from workspace_server.model import names
-from workspace_server.model.container import ContainerInfo
 from workspace_server.model.event import Event, EventType
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces import restarts
+from workspace_server.workspaces.backend import Backend, Machine
 from workspace_server.workspaces.external import is_external
-from workspace_server.workspaces.logs import last_words
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +24,10 @@ _S = WorkspaceStatus
 SILENCE = timedelta(seconds=180)
 AT_ONCE = 4
 """So many are started again in one round: many that died together come back one after the other."""
-_DEATHS = frozenset({EventAction.CONNECTED, EventAction.DIE, EventAction.OOM, EventAction.DESTROY})
 
 
 class Observer:
-    """Compares the engine's containers with the rows. ``stop`` and ``clear`` begin the work that a difference asks for.
+    """Compares the backend's machines with the rows. ``stop`` and ``clear`` begin the work that a difference asks for.
 
     ``stop``: of a workspace that is to rest, ``clear``: of one that is nobody's.
     """
@@ -43,8 +38,7 @@ class Observer:
         database: Database,
         workspaces: WorkspaceStore,
         events: EventLog,
-        engine: Engine,
-        instance: str,
+        backend: Backend,
         stale_after: float,
         stop: Callable[[str], None],
         clear: Callable[[str], None],
@@ -52,18 +46,11 @@ class Observer:
         self._database = database
         self._workspaces = workspaces
         self._events = events
-        self._engine = engine
-        self._instance = instance
+        self._backend = backend
         self._stale_after = timedelta(seconds=stale_after)
         self._stop = stop
         self._clear = clear
         self._began = datetime.now(UTC)  # nobody could call before
-
-    async def watch(self, notice: Callable[[], None]) -> None:
-        """Call ``notice`` when a container of this installation dies, and whenever something may have been missed."""
-        async for event in self._engine.events(labels=names.installation_labels(self._instance)):
-            if event.action in _DEATHS:
-                notice()
 
     async def observe(self) -> bool:
         """Compare once: mark the dead, stop what is to rest, clear what is nobody's. Whether any was marked."""
@@ -73,15 +60,10 @@ class Observer:
             await self._mark_stale(workspace)
         resting = await self._workspaces.with_status(_S.PAUSED, _S.HIBERNATING, _S.HIBERNATED)
         try:
-            containers = await self._engine.containers(names.installation_labels(self._instance))
+            found = {machine.workspace_id: machine for machine in await self._backend.machines()}
         except (UnavailableError, DeadlineError) as error:
             log.warning("the engine cannot be observed", error=error.message)
             return False
-        found = {
-            container.labels[names.WORKSPACE_ID]: container
-            for container in containers
-            if names.WORKSPACE_ID in container.labels
-        }
         marked = [
             await self._compare(workspace, found.get(workspace.id))
             for workspace in living
@@ -93,23 +75,22 @@ class Observer:
         await self._clear_nobodys(found)
         return any(marked)
 
-    async def _clear_nobodys(self, found: dict[str, ContainerInfo]) -> None:
+    async def _clear_nobodys(self, found: dict[str, Machine]) -> None:
         for workspace_id in found.keys() - dict(await self._workspaces.to_clear()).keys():
             row = await self._workspaces.get(workspace_id)
             if row is None or row.status is _S.REMOVED:
                 self._clear(workspace_id)
 
-    async def _compare(self, workspace: Workspace, container: ContainerInfo | None) -> bool:
+    async def _compare(self, workspace: Workspace, machine: Machine | None) -> bool:
         """Whether the workspace was marked offline."""
-        if container is None or not container.running:
+        if machine is None or not machine.running:
             return await self._mark_offline(workspace, "its container does not run")
         last = max(workspace.last_heartbeat_at or self._began, self._began)
         if datetime.now(UTC) - last > SILENCE:
             return await self._mark_offline(workspace, "its agent is silent")
-        url = f"http://127.0.0.1:{container.agent_port}"
-        if container.agent_port and workspace.url != url:
+        if machine.url and workspace.url != machine.url:
             async with self._database.write(durable=False) as tx:
-                await self._workspaces.progress(tx, workspace.id, workspace.generation, url=url)
+                await self._workspaces.progress(tx, workspace.id, workspace.generation, url=machine.url)
         return False
 
     async def _mark_stale(self, workspace: Workspace) -> None:
@@ -163,7 +144,7 @@ class Observer:
         """It died too often: it stays down, and says with which last words."""
         error = TemplateError(
             f"the container ended {restarts.LIMIT} times within {restarts.WINDOW.seconds // 60} minutes and is not"
-            f" started again\n{await last_words(self._engine, names.container_name(workspace.id))}",
+            f" started again\n{await self._backend.last_words(workspace.id)}",
             code="crash_loop",
             hint="correct what the last lines complain of, then restart the workspace",
         )

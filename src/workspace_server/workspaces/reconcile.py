@@ -1,4 +1,4 @@
-"""The reconciler: rows say what is wanted, the engine says what is, and this closes the gap.
+"""The reconciler: rows say what is wanted, the backend says what is, and this closes the gap.
 
 It works whenever it is woken and every few seconds besides. A server that dies at any line loses nothing: the next
 one finds wishes without containers and containers without wishes.
@@ -12,18 +12,15 @@ import structlog
 
 from workspace_server.concurrency import TaskScope, periodic
 from workspace_server.db import Database, WorkspaceStore
-from workspace_server.engine import Engine
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
-from workspace_server.model import names
-from workspace_server.model.container import ContainerInfo
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
+from workspace_server.workspaces.backend import Backend
 from workspace_server.workspaces.leases import RENEW_SECONDS, Leases
 from workspace_server.workspaces.observe import AT_ONCE, Observer
 from workspace_server.workspaces.progress import begun
 from workspace_server.workspaces.provision import Provisioner
-from workspace_server.workspaces.same_engine import SameEngine
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +32,7 @@ _RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.HIBERNATING, Works
 
 
 class Reconciler:
-    """Owns every task that changes the engine. At most one works on a workspace at a time."""
+    """Owns every task that changes the backend. At most one works on a workspace at a time."""
 
     def __init__(
         self,
@@ -43,21 +40,17 @@ class Reconciler:
         database: Database,
         workspaces: WorkspaceStore,
         events: EventLog,
-        engine: Engine,
+        backend: Backend,
         provisioner: Provisioner,
         leases: Leases,
-        same_engine: SameEngine,
-        instance: str,
         stale_after: float,
         scope: TaskScope,
     ) -> None:
         self._database = database
         self._workspaces = workspaces
-        self._engine = engine
+        self._backend = backend
         self._provisioner = provisioner
         self._leases = leases
-        self._same_engine = same_engine
-        self._instance = instance
         self._scope = scope
         self._wishes = asyncio.Event()
         self._facts = asyncio.Event()
@@ -70,8 +63,7 @@ class Reconciler:
             database=database,
             workspaces=workspaces,
             events=events,
-            engine=engine,
-            instance=instance,
+            backend=backend,
             stale_after=stale_after,
             stop=self._begin_stopping,
             clear=self._begin_clearing_nobodys,
@@ -96,7 +88,7 @@ class Reconciler:
         self._scope.start(periodic("facts", _FACTS_SECONDS, self.observe, self._facts), name="reconcile facts")
         renewing = periodic("leases", RENEW_SECONDS, self._leases.renew, asyncio.Event(), at_once=False)
         self._scope.start(renewing, name="renew leases")
-        self._scope.start(self._observer.watch(self._facts.set), name="watch the engine")
+        self._scope.start(self._backend.watch(self._facts.set), name="watch the machines")
 
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
@@ -122,7 +114,7 @@ class Reconciler:
 
     async def _may_work(self) -> bool:
         try:
-            await self._same_engine.check()
+            await self._backend.check()
         except WorkspaceServerError as error:
             log.warning("nothing is done on this engine", code=error.code, error=error.message, hint=error.hint)
             return False
@@ -206,8 +198,7 @@ class Reconciler:
         row = await self._workspaces.get(workspace_id)
         if row is None or row.status not in _RESTING:
             return
-        for container in await self._engine.containers(names.workspace_labels(self._instance, workspace_id)):
-            await self._engine.remove_container(container.id)
+        await self._backend.stop(workspace_id)
         if row.status is WorkspaceStatus.HIBERNATING:
             async with self._database.write() as tx:
                 await self._workspaces.move(tx, workspace_id, WorkspaceStatus.HIBERNATED, leaving=row.status)
@@ -225,14 +216,8 @@ class Reconciler:
         await self._clear(workspace_id, purge=purge)
 
     async def _clear(self, workspace_id: str, *, purge: bool) -> None:
-        """Remove everything of a removed workspace from the engine, by label; its files only when purged."""
-        labels = names.workspace_labels(self._instance, workspace_id)
-        for container in await self._engine.containers(labels):
-            await self._engine.remove_container(container.id)
-        kept = set() if purge else {names.workspace_volume(workspace_id)}
-        for volume in await self._engine.volumes(labels):
-            if volume.name not in kept:
-                await self._engine.remove_volume(volume.name)
+        """Remove everything of a removed workspace; its files only when purged."""
+        await self._backend.clear(workspace_id, purge=purge)
         async with self._database.write() as tx:
             wants_purge = dict(await self._workspaces.to_clear()).get(workspace_id, False)
             if wants_purge and not purge:
@@ -266,7 +251,3 @@ class Pauses:
         """There is nothing to try any more."""
         self._seconds.pop(workspace_id, None)
         self._until.pop(workspace_id, None)
-
-
-def _of_workspace(container: ContainerInfo) -> bool:
-    return names.WORKSPACE_ID in container.labels
