@@ -54,9 +54,9 @@ class Rule:
 class Hold(Rule, Gate):
     """Calls that wait at a gate."""
 
-    def __init__(self, method: str | None, pattern: str, when: When) -> None:
+    def __init__(self, method: str | None, pattern: str, when: When, seconds: float | None) -> None:
         Rule.__init__(self, method, pattern)
-        Gate.__init__(self)
+        Gate.__init__(self, seconds)
         self.when = when
 
 
@@ -99,9 +99,12 @@ class EngineFaults:
     def __init__(self) -> None:
         self._rules: list[Rule] = []
 
-    def hold(self, method: str | None, pattern: str, *, when: When = "before") -> Hold:
-        """Let calls wait until they are released: before the engine gets them, or after it has done the work."""
-        return self._add(Hold(method, pattern, when))
+    def hold(self, method: str | None, pattern: str, *, when: When = "before", seconds: float | None = None) -> Hold:
+        """Let calls wait until they are released: before the engine gets them, or after it has done the work.
+
+        With ``seconds``, each at most so long.
+        """
+        return self._add(Hold(method, pattern, when, seconds))
 
     def answer(
         self,

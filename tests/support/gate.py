@@ -6,13 +6,14 @@ from contextlib import suppress
 
 class Gate:
     """Closed until ``release``. ``arrived`` is set as soon as somebody waits here; ``left`` when one stopped waiting,
-    also because its client went away.
+    also because its client went away; ``passed`` counts these.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self.waiting = 0
+        self.passed = 0
         self._seconds = seconds
         self._released = asyncio.Event()
 
@@ -30,4 +31,5 @@ class Gate:
                     await self._released.wait()
         finally:
             self.waiting -= 1
+            self.passed += 1
             self.left.set()

@@ -152,6 +152,12 @@ class ServerProcess:
             raise AssertionError(f"the server did not end within {_STOP_SECONDS} s of {number.name}") from None
         assert code == 0, f"the server ended with {code}"
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself, and return its exit code."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        return await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+
     async def restart(self) -> None:
         """Stop it and start it again, on the same directories and the same port; after a kill, ``start`` does."""
         await self.stop()
