@@ -35,11 +35,15 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground(Site):
-    """A site with a proxy between the server and its engine. ``made`` are the ids of all that was ever created."""
+    """A site with a proxy between the server and its engine.
+
+    ``made`` are the ids of all that was ever created; the files of those in ``forgotten`` are kept for their people.
+    """
 
     proxy: EngineProxy
     repository: Repository
     made: list[str] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
 
     async def create(self, name: str = "a") -> str:
         """Create a workspace; its id."""
@@ -95,6 +99,8 @@ class Ground(Site):
         for thing in things if things is not None else await self.things():
             row = rows.get(thing.workspace)
             stale = row is not None and thing.kind == "container" and thing.generation != str(row["generation"])
+            if thing.workspace in self.forgotten and thing.name.endswith("-workspace"):
+                continue
             if row is None or stale or (thing.kind == "container" and thing.workspace in seen):
                 found.append(f"{thing.kind} {thing.name}")
             if thing.kind == "container":
