@@ -60,3 +60,9 @@ async def test_a_new_secret_of_all_starts_nothing(here: World) -> None:
     await here.secrets.put(None, "API_KEY", "x")
     await here.lifecycle.restart_with_secrets(await here.secrets.told_of("API_KEY"))
     assert (await here.row(workspace)).status is WorkspaceStatus.ONLINE
+
+
+async def test_after_the_machine_slept_nobody_is_called_silent(here: World) -> None:
+    here.reconciler._observer._looked -= timedelta(hours=8)
+    workspace = await silent(here, 8 * 3600)
+    assert (await here.row(workspace)).status is WorkspaceStatus.ONLINE

@@ -32,3 +32,7 @@ def test_what_is_longer_ago_than_ten_minutes_does_not_count() -> None:
 
 def test_only_the_recent_ones_are_kept() -> None:
     assert recent(moments(900, 599, 1), NOW) == moments(599, 1)
+
+
+def test_a_clock_that_was_set_back_makes_it_wait_no_longer() -> None:
+    assert due_at([], NOW + timedelta(days=1), NOW) == NOW

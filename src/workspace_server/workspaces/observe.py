@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 _S = WorkspaceStatus
 
 SILENCE = timedelta(seconds=180)
+_LONGEST_GAP = timedelta(seconds=90)
 AT_ONCE = 4
 """So many are started again in one round: many that died together come back one after the other."""
 
@@ -50,10 +51,11 @@ class Observer:
         self._stale_after = timedelta(seconds=stale_after)
         self._stop = stop
         self._clear = clear
-        self._began = datetime.now(UTC)  # nobody could call before
+        self._began = self._looked = datetime.now(UTC)  # nobody could call before
 
     async def observe(self) -> bool:
         """Compare once: mark the dead, stop what is to rest, clear what is nobody's. Whether any was marked."""
+        self._notice_a_gap()
         # The rows first: what comes online while the engine answers is not missed in that answer.
         living = await self._workspaces.with_status(_S.ONLINE, _S.DEGRADED)
         for workspace in filter(is_external, living):
@@ -74,6 +76,13 @@ class Observer:
                 self._stop(workspace.id)
         await self._clear_nobodys(found)
         return any(marked)
+
+    def _notice_a_gap(self) -> None:
+        """After a sleep of the machine, or a clock that was set: nobody could call in the time that seems over."""
+        now = datetime.now(UTC)
+        if not timedelta(0) <= now - self._looked < _LONGEST_GAP:
+            self._began = now
+        self._looked = now
 
     async def _clear_nobodys(self, found: dict[str, Machine]) -> None:
         for workspace_id in found.keys() - dict(await self._workspaces.to_clear()).keys():

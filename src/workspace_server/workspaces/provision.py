@@ -124,7 +124,8 @@ class Provisioner:
         """
         workspace = attempt.workspace
         limit = self._settings.start_limit(workspace.runtime)
-        spent = (datetime.now(UTC) - (workspace.container_started_at or datetime.now(UTC))).total_seconds()
+        started = workspace.container_started_at or datetime.now(UTC)
+        spent = max(0.0, (datetime.now(UTC) - started).total_seconds())  # clocks are set back, too
         failure: TemplateError | None = None
         try:
             async with Deadline(max(limit - spent, min(limit, grace))).limit("waiting for the agent"):

@@ -21,4 +21,5 @@ def due_at(restarts: Sequence[str], died_at: datetime, now: datetime) -> datetim
     count = len(recent(restarts, now))
     if count >= LIMIT:
         return None
+    died_at = min(died_at, now)  # a clock that was set back must not make it wait for hours
     return died_at + (min(timedelta(seconds=2**count), _LONGEST_PAUSE) if count else timedelta())
