@@ -133,11 +133,20 @@ async def test_what_was_said_and_what_was_answered_are_shown(client_of: ClientOf
     ]
 
 
-@pytest.mark.parametrize("answer", [reply("something else"), json_of({"error": {"code": -32600}}), json_of({})])
-async def test_any_other_answer_is_an_error(client_of: ClientOf, console: Console, answer: httpx.Response) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (reply("something else"), "unexpected_reply"),
+        (json_of({}), "unexpected_reply"),
+        (json_of({"error": {"code": -32600}}), "agent_error"),
+    ],
+)
+async def test_any_other_answer_is_an_error(
+    client_of: ClientOf, console: Console, answer: httpx.Response, code: str
+) -> None:
     client, _ = client_of(answer)
 
     with pytest.raises(WorkspaceServerError) as caught:
         await _greet(client, "w", console)
 
-    assert caught.value.code == "unexpected_reply"
+    assert caught.value.code == code

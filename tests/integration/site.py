@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.engine import Engine, Leftovers, engine
+from support.engine import Engine, EngineError, Leftovers, engine
 from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from support.git_server import GitServer, git_server
@@ -38,10 +38,17 @@ class Site:
         return await self.git.create_template(runtime, {**files, "mark": self.mark})
 
     async def containers(self, workspace: str) -> list[Json]:
-        """Inspect the containers of a workspace, in whatever state."""
+        """Inspect the containers of a workspace, in whatever state; what is removed meanwhile is left out."""
         label = f"molecule.workspace.id={workspace}"
-        found = await self.engine.listed("/containers/json", label=label, all="true")
-        return [await self.engine.get(f"/containers/{each['Id']}/json") for each in found]
+        listed = await self.engine.listed("/containers/json", label=label, all="true")
+        found = []
+        for each in listed:
+            try:
+                found.append(await self.engine.get(f"/containers/{each['Id']}/json"))
+            except EngineError as error:
+                if error.status != 404:
+                    raise
+        return found
 
     async def container(self, workspace: str) -> Json:
         """Inspect a workspace's one container."""
