@@ -368,7 +368,8 @@ class Lives(RuleBasedStateMachine):
             assert row is not None, "no container without a row"
             assert row.status is not Status.REMOVED, "no removed workspace with a container"
             assert row.status not in RESTS, "what rests has no container"
-            if container.running:
+            # What failed before the old container was touched leaves that as it is.
+            if container.running and row.status is not Status.FAILED:
                 assert container.labels[names.GENERATION] == str(row.generation), "what runs is the newest wish"
 
     def _check_rows(self, rows: dict[str, Workspace], cleared: set[str]) -> None:
