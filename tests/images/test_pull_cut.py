@@ -1,4 +1,8 @@
-"""A registry whose connections are cut again and again: the engine gives up some day, and so does the pull."""
+"""A registry whose connections are cut again and again: the engine gives up some day, and so does the pull.
+
+The engine tries for more than a minute, so this is left out of the ordinary run: ``bin/test -m faults
+tests/images/test_pull_cut.py``.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +16,7 @@ from workspace_server.model.build import BuildState
 from .conftest import Heard, ServerOf
 from .pulling import Shelf
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.faults]
 
 PAIR = {"MOLECULE_REGISTRY_USER": USER, "MOLECULE_REGISTRY_TOKEN": PASSWORD}
 
