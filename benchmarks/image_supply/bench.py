@@ -39,6 +39,8 @@ class Bench:
     bare: Bare
     peers: Peers
     image: str
+    files: Path
+    """A folder with what a workspace finds in its configuration volume, as large as there."""
     fresh: Iterator[str]
     """Names of runtimes that were never built."""
 
@@ -89,12 +91,21 @@ async def open_bench(runs: int, *, with_peers: bool) -> AsyncIterator[Bench]:
                     bare=Bare(label=label),
                     peers=peers,
                     image=await _image(server, starts, first),
+                    files=_files(home / "files"),
                     fresh=iter(_FRESH),
                 )
                 await bench.gone(first)
                 yield bench
         finally:
             await purge(address, label)
+
+
+def _files(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text("x" * 300)
+    (folder / ".auth_token").write_text("x" * 43)
+    (folder / ".auth_token").chmod(0o600)
+    return folder
 
 
 def _server(home: Path, git: GitServer) -> AbstractAsyncContextManager[ServerProcess]:

@@ -1,24 +1,40 @@
-"""Rows of creates that build: of a template that was never seen, and of a new commit of one that was."""
+"""Rows of creates that build: of a template that was never seen, and of a new commit of one that was.
+
+What they are compared with, and why: docs/decisions/0015.
+"""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from tests.support.git_repository import Repository
 
 from .bench import Bench
-from .sides import in_turn
+from .sides import Side, in_turn
 from .table import Comparison, Row
 from .templates import agent, template
 
-_RUN = "`docker buildx build` + `docker run -d`"
+_RUN = "`docker buildx build` + `docker create`, `cp`, `start`"
+_WITHOUT_FILES = "`docker buildx build` + `docker run -d`, without a workspace's files"
 
 
 async def cold_rows(bench: Bench) -> list[Row]:
     """POST to the engine's ``start`` event; every run of every side has a repository with contents of its own."""
-    seconds = await in_turn(bench.runs, {"ours": lambda: _ours(bench), "bare": lambda: _bare(bench)})
-    against = f"`git clone --depth 1` + {_RUN}"
-    return [Comparison(what="cold create", against=against, ours=seconds["ours"], theirs=seconds["bare"]).at_most(1.1)]
+    sides: dict[str, Side] = {
+        "ours": lambda: _ours(bench),
+        "bare": lambda: _bare(bench, bench.files),
+        "no files": lambda: _bare(bench),
+    }
+    return _rows("cold create", "`git clone --depth 1`", await in_turn(bench.runs, sides))
+
+
+def _rows(what: str, get: str, seconds: Mapping[str, Sequence[float]]) -> list[Row]:
+    bare, no_files = (
+        Comparison(what=what, against=f"{get} + {run}", ours=seconds["ours"], theirs=seconds[side])
+        for side, run in (("bare", _RUN), ("no files", _WITHOUT_FILES))
+    )
+    return [bare.at_most(1.1), no_files.without_goal()]
 
 
 async def _repository(bench: Bench) -> tuple[str, Repository]:
@@ -40,16 +56,17 @@ async def _created(bench: Bench, runtime: str) -> float:
     return seconds
 
 
-async def _bare(bench: Bench) -> float:
+async def _bare(bench: Bench, files: Path | None = None) -> float:
     runtime, _ = await _repository(bench)
     folder = bench.home / f"bare-{runtime}"
-    return await _built(bench, bench.bare.clone(bench.url(runtime), folder), folder)
+    return await _built(bench, bench.bare.clone(bench.url(runtime), folder), folder, files)
 
 
-async def _built(bench: Bench, get: str, folder: Path) -> float:
-    """Get the files, build them, run a container; the seconds to its start."""
+async def _built(bench: Bench, get: str, folder: Path, files: Path | None = None) -> float:
+    """Get the template, build it, run a container, with ``files`` in its volume; the seconds to its start."""
     bare, name = bench.bare, f"{folder.name}-{uuid4().hex[:8]}"
-    script = f"{get}\n{bare.build(folder, folder.name)}\n{bare.run(name, folder.name)}"
+    run = bare.run(name, folder.name) if files is None else bare.run_with_files(name, folder.name, files)
+    script = f"{get}\n{bare.build(folder, folder.name)}\n{run}"
     began = time.time()
     await bench.programs.script(script)
     seconds = await bench.starts.of(name) - began
@@ -68,10 +85,9 @@ async def commit_rows(bench: Bench) -> list[Row]:
         await our_repository.commit({"agent.sh": agent(uuid4().hex)})
         return await _created(bench, ours)
 
-    async def their_side() -> float:
+    async def their_side(files: Path | None = None) -> float:
         await their_repository.commit({"agent.sh": agent(uuid4().hex)})
-        return await _built(bench, bench.bare.fetch(folder), folder)
+        return await _built(bench, bench.bare.fetch(folder), folder, files)
 
-    seconds = await in_turn(bench.runs, {"ours": our_side, "bare": their_side})
-    what, against = "new commit, same dependencies", f"`git fetch` + {_RUN}"
-    return [Comparison(what=what, against=against, ours=seconds["ours"], theirs=seconds["bare"]).at_most(1.1)]
+    sides: dict[str, Side] = {"ours": our_side, "bare": lambda: their_side(bench.files), "no files": their_side}
+    return _rows("new commit, same dependencies", "`git fetch`", await in_turn(bench.runs, sides))

@@ -20,10 +20,9 @@ _DEVCONTAINER = "benchmark-devcontainer"
 
 async def create_rows(bench: Bench) -> list[Row]:
     """POST to the engine's ``start`` event, against what leads to a container with the same settings."""
-    files = _files(bench)
     sides: dict[str, Side] = {
         "ours": lambda: _ours(bench),
-        "bare": lambda: _bare(bench, files),
+        "bare": lambda: _bare(bench, bench.files),
         "no files": lambda: _bare(bench),
         "start": lambda: _start(bench),
     }
@@ -62,16 +61,6 @@ async def _ours(bench: Bench) -> float:
     seconds = await bench.started(workspace) - began
     await bench.gone(workspace)
     return seconds
-
-
-def _files(bench: Bench) -> Path:
-    """A folder with what a workspace finds in its configuration volume, as large as there."""
-    folder = bench.home / "files"
-    folder.mkdir()
-    (folder / "config.yaml").write_text("x" * 300)
-    (folder / ".auth_token").write_text("x" * 43)
-    (folder / ".auth_token").chmod(0o600)
-    return folder
 
 
 async def _bare(bench: Bench, files: Path | None = None) -> float:
