@@ -25,12 +25,13 @@ pytestmark = [
 ADMIN_TOKEN = "administrator-" + "x" * 32
 WORKSPACE = str(uuid4())
 
-# Sends to every route and prints the statuses; null where nobody answers.
+# Sends to every route, as if to this machine, and prints the statuses; null where nobody answers.
 CALLS = """
 import json, sys, urllib.error, urllib.request
 base, token, routes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 def status(method, path, body):
-    headers = {"Content-Type": "application/json"} | ({"Authorization": "Bearer " + token} if token else {})
+    headers = {"Content-Type": "application/json", "Host": "localhost"}
+    headers |= {"Authorization": "Bearer " + token} if token else {}
     data = None if body is None else json.dumps(body).encode()
     try:
         request = urllib.request.Request(base + path, data, headers, method=method)
