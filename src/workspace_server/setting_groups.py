@@ -1,4 +1,4 @@
-"""The settings of images and of workspaces: the largest groups of the server's settings (see ``settings``)."""
+"""The settings of images, of workspaces and of the control plane: groups of the server's settings."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -16,7 +16,10 @@ from workspace_server.setting_values import (
     Repository,
     RuntimeNames,
     Secret,
+    WebAddress,
 )
+
+_CONTROL_PLANE = "https://api.moleculesai.app"
 
 
 class Group(BaseModel):
@@ -219,4 +222,57 @@ class WorkspaceSettings(Group):
         ge=1,
         description="Seconds without a heartbeat after which an agent that runs elsewhere is offline.",
         examples=["90"],
+    )
+
+
+class ControlPlaneSettings(Group):
+    """The control plane of the hosted product, where it is what starts workspaces."""
+
+    org_id: str | None = Field(
+        None,
+        alias="MOLECULE_ORG_ID",
+        description="Organisation this server works for; set, its workspaces are started by the control plane.",
+        examples=["(unset)"],
+    )
+    org_slug: str | None = Field(
+        None,
+        alias="MOLECULE_ORG_SLUG",
+        description="Name of the organisation in addresses; with CP_UPSTREAM_URL, its members' sessions are accepted.",
+        examples=["acme"],
+    )
+    cp_url: WebAddress = Field(
+        _CONTROL_PLANE,
+        alias="MOLECULE_CP_URL",
+        description="URL of the control plane.",
+        examples=["https://cp.example.org"],
+    )
+    cp_provision_url: WebAddress | None = Field(
+        None,
+        alias="CP_PROVISION_URL",
+        description="URL of the control plane for starting workspaces, if that is another one.",
+        examples=["https://cp.example.org"],
+    )
+    cp_upstream_url: WebAddress | None = Field(
+        None,
+        alias="CP_UPSTREAM_URL",
+        description="Where calls of /cp/ are passed on to, and sessions are checked.",
+        examples=["https://cp.example.org"],
+    )
+    cp_shared_secret: Secret = Field(
+        None,
+        alias="MOLECULE_CP_SHARED_SECRET",
+        description="Secret that the control plane's calls for workspaces are made with.",
+        examples=["a long random string"],
+    )
+    provision_shared_secret: Secret = Field(
+        None,
+        alias="PROVISION_SHARED_SECRET",
+        description="Older name of MOLECULE_CP_SHARED_SECRET, asked when that is unset.",
+        examples=["a long random string"],
+    )
+    cp_admin_token: Secret = Field(
+        None,
+        alias="CP_ADMIN_API_TOKEN",
+        description="Token of the control plane's calls for administrators. Unset: the shared secret.",
+        examples=["a long random string"],
     )

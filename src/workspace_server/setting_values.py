@@ -17,6 +17,7 @@ _OF_THE_CACHE = "builds|buildx|images|locks"
 RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_WEB_ADDRESS = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(/[a-z0-9.]{1,20})?")  # parts of an image's tag, too
 
@@ -111,6 +112,12 @@ def _database_url(value: "Secret") -> "Secret":
     return value
 
 
+def _web_address(value: str) -> str:
+    if not _WEB_ADDRESS.fullmatch(value):
+        raise ValueError("is not the URL of a web server")
+    return value.rstrip("/")
+
+
 Secret = SecretStr | None
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 """Of PostgreSQL, with a password in it."""
@@ -124,6 +131,8 @@ RuntimeNames = Annotated[tuple[str, ...], BeforeValidator(_runtime_names)]
 Repository = Annotated[RepositoryUrl, BeforeValidator(_repository), PlainSerializer(str)]
 AutoRefresh = Annotated[bool, BeforeValidator(_auto_refresh)]
 """On for ``true`` alone, in any case, as it always was; what else might mean yes is refused, not ignored."""
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""``http`` or ``https``, no user, no slash at the end."""
 Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from workspace_server.model.secret import parse_encryption_key
-from workspace_server.setting_groups import ImageSettings, WorkspaceSettings
+from workspace_server.setting_groups import ControlPlaneSettings, ImageSettings, WorkspaceSettings
 from workspace_server.setting_refusals import refusal
 from workspace_server.setting_values import (
     FOR_HELPERS,
@@ -33,7 +33,7 @@ _PASSWORD = re.compile(r"\w+://[^/?#\s:@]*:([^/?#\s]+)@")
 _BLANK_SAYS_SOMETHING = frozenset({"MOLECULE_IMAGE_PLATFORM", "CORS_ORIGINS"})
 
 
-class Settings(WorkspaceSettings, ImageSettings):
+class Settings(ControlPlaneSettings, WorkspaceSettings, ImageSettings):
     """All settings, parsed. The aliases are the environment's names; every field has a description and an example."""
 
     port: int = Field(8080, alias="PORT", ge=1, le=65535, description="Port the server listens on.", examples=["8080"])
@@ -117,9 +117,6 @@ class Settings(WorkspaceSettings, ImageSettings):
         examples=["postgresql://user:password@db.example.org/molecule"],
     )
     redis_url: Secret = Field(None, alias="REDIS_URL", description="Ignored: Redis is not used.", examples=["(unset)"])
-    org_id: str | None = Field(
-        None, alias="MOLECULE_ORG_ID", description="Not supported yet: no control plane.", examples=["(unset)"]
-    )
     passed_on: Mapping[str, str] = Field(repr=False, exclude=True)
     for_helpers: Mapping[str, str] = Field(repr=False, exclude=True)
 
@@ -165,6 +162,7 @@ class Settings(WorkspaceSettings, ImageSettings):
         found = (
             *(self.admin_token, self.gitea_token, self.ghcr_token, self.registry_token),
             *(self.database_url, self.redis_url, self.secrets_key, self.previous_secrets_key),
+            *(self.cp_shared_secret, self.provision_shared_secret, self.cp_admin_token),
         )
         tokens = [secret.get_secret_value() for secret in found if secret is not None]
         urls = (self.platform_url or "", *tokens, *self.passed_on.values())

@@ -67,3 +67,10 @@ def test_environment_and_labels_do_not_depend_on_the_order_they_were_given_in() 
     )
 
     assert json.dumps(container_config(turned)) == json.dumps(container_config(SPEC))
+
+
+def test_the_socket_of_tier_4_is_mounted_from_where_the_engine_has_it() -> None:
+    config = container_config(replace(SPEC, tier=4), socket="/run/user/1000/docker.sock")
+
+    (mount,) = (each for each in config["HostConfig"]["Mounts"] if each["Target"] == "/var/run/docker.sock")
+    assert (mount["Source"], mount["Type"]) == ("/run/user/1000/docker.sock", "bind")

@@ -66,10 +66,12 @@ async def test_two_servers_on_one_database_are_one_installation(pair: Pair) -> N
 
 
 async def test_a_server_that_is_killed_is_taken_over(pair: Pair, proxy: EngineProxy, cluster: Postgres) -> None:
+    await pair.other.server.stop()  # so that it is the one that works on the workspace
     await pair.one.template(LANGGRAPH, quick_agent())
     hold = proxy.faults.hold("POST", r"/containers/[^/]+/start")
     workspace = await pair.one.server.create(LANGGRAPH)
     await asyncio.wait_for(hold.arrived.wait(), 60)
+    await pair.other.server.start()
     await pair.one.server.kill()
     async with cluster.connected(pair.database) as connection:
         owners = await connection.fetch("SELECT count(*) FROM leases")

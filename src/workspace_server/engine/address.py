@@ -29,6 +29,11 @@ class EngineAddress:
     tls: Path | None = None
 
     @property
+    def socket(self) -> str | None:
+        """The path of the Unix socket; None when the engine is reached over TCP."""
+        return self.url.removeprefix("unix://") if self.local_socket else None
+
+    @property
     def cli_environment(self) -> Mapping[str, str]:
         """The variables that make the docker CLI talk to this engine and to no other."""
         variables = {"DOCKER_HOST": self.url}

@@ -12,7 +12,7 @@ from typing import Any
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.connection import SLOW, Connection, label_filter
 from workspace_server.engine.decode import container_info, listed_container_info
-from workspace_server.engine.encode import CPU_SHARES, container_config
+from workspace_server.engine.encode import CPU_SHARES, ENGINE_SOCKET, container_config
 from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
 from workspace_server.model.names import INSTANCE, MANAGED
@@ -44,7 +44,7 @@ class Containers:
                 "containers/create",
                 operation=operation,
                 params=params,
-                body=container_config(spec, await self._cpus(spec)),
+                body=container_config(spec, await self._cpus(spec), self._connection.address.socket or ENGINE_SOCKET),
                 limit=SLOW,
             )
         except ConflictError as error:

@@ -8,17 +8,18 @@ from workspace_server.model.names import AGENT_PORT
 
 _PORT = f"{AGENT_PORT}/tcp"
 _SANDBOX_TMP = "rw,noexec,nosuid,size=64m"
-_ENGINE_SOCKET = "/var/run/docker.sock"
-
+ENGINE_SOCKET = "/var/run/docker.sock"
+"""Where an engine's socket usually lies, and where the agents of tier 4 find it."""
 
 CPU_SHARES = 1024
 """So many shares are one CPU."""
 
 
-def container_config(spec: ContainerSpec, cpus: int | None = None) -> dict[str, Any]:
+def container_config(spec: ContainerSpec, cpus: int | None = None, socket: str = ENGINE_SOCKET) -> dict[str, Any]:
     """The body of ``POST /containers/create``. An unknown tier is encoded as tier 2.
 
-    ``cpus``: how many the engine's machine has, where that is known. Engines refuse a limit of more.
+    ``cpus``: how many the engine's machine has, where that is known. Engines refuse a limit of more. ``socket``: the
+    path of the engine's socket on its machine, for tier 4.
     """
     return {
         "Image": spec.image_id,
@@ -30,14 +31,14 @@ def container_config(spec: ContainerSpec, cpus: int | None = None) -> dict[str, 
         "AttachStderr": False,
         "OpenStdin": False,
         "Tty": False,
-        "HostConfig": _host_config(spec, cpus),
+        "HostConfig": _host_config(spec, cpus, socket),
         **_network_config(spec),
     }
 
 
-def _host_config(spec: ContainerSpec, cpus: int | None) -> dict[str, Any]:
+def _host_config(spec: ContainerSpec, cpus: int | None, socket: str) -> dict[str, Any]:
     return {
-        "Mounts": [_mount(mount) for mount in _mounts(spec)],
+        "Mounts": [_mount(mount) for mount in _mounts(spec, socket)],
         "ExtraHosts": [f"host.docker.internal:{spec.host_gateway}"],
         "RestartPolicy": {"Name": spec.restart_policy},
         **_reach(spec),
@@ -46,12 +47,12 @@ def _host_config(spec: ContainerSpec, cpus: int | None) -> dict[str, Any]:
     }
 
 
-def _mounts(spec: ContainerSpec) -> Sequence[Mount]:
+def _mounts(spec: ContainerSpec, socket: str) -> Sequence[Mount]:
     match spec.tier:
         case 1:  # the sandbox sees its configuration and nothing else
             return [mount for mount in spec.mounts if mount.target == "/configs"]
         case _ if spec.tier == FULL_HOST:
-            return [*spec.mounts, Mount(source=_ENGINE_SOCKET, target=_ENGINE_SOCKET)]
+            return [*spec.mounts, Mount(source=socket, target=ENGINE_SOCKET)]
         case _:
             return spec.mounts
 
