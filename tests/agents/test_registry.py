@@ -64,6 +64,18 @@ async def test_a_container_that_is_about_to_be_replaced_brings_nothing_online(ap
     assert (await row(app, identity)).status is S.PROVISIONING
 
 
+@pytest.mark.parametrize("phase", [Phase.IMAGE, Phase.ENVIRONMENT, Phase.VOLUMES])
+async def test_a_container_that_should_have_been_replaced_does_not_hide_why_it_was_not(
+    app: InProcess, phase: Phase
+) -> None:
+    failure = Failure(code="build_failed", message="no image")
+    identity = await in_status(app, S.FAILED, phases=reached(Phase.IMAGE, phase), failure=failure)
+    await app.services.registry.register(identity, CARD)
+    await beat(app, identity)
+    found = await row(app, identity)
+    assert (found.status, found.failure) == (S.FAILED, failure)
+
+
 @pytest.mark.parametrize("phase", [Phase.START, Phase.ONLINE])
 @pytest.mark.parametrize("call", ["register", "heartbeat"])
 async def test_the_first_call_ends_all_phases_with_the_status(app: InProcess, phase: Phase, call: str) -> None:

@@ -135,8 +135,10 @@ class AgentRegistry:
 
 
 def _is_of_an_earlier_container(row: Workspace) -> bool:
-    """Whether an agent that calls now runs in a container that is about to be replaced.
+    """Whether an agent that calls now runs in a container that is about to be replaced, or should have been.
 
-    Its token is valid until the phase in which the new container's is made.
+    Its token is valid until the phase in which the new container's is made. A provisioning that failed before that
+    left the container as it was: what the agent says of it is no word about what was wanted since.
     """
-    return row.status is WorkspaceStatus.PROVISIONING and Phase.CONTAINER not in row.phases
+    wanted = (WorkspaceStatus.PROVISIONING, WorkspaceStatus.FAILED)
+    return row.status in wanted and Phase.CONTAINER not in row.phases
