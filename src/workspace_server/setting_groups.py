@@ -247,7 +247,8 @@ class ControlPlaneSettings(Group):
     deploy_mode: DeployModeName = Field(
         None,
         alias="MOLECULE_DEPLOY_MODE",
-        description="saas or self-hosted (selfhosted, standalone). Unset: saas where MOLECULE_ORG_ID is set.",
+        description="saas: agents elsewhere may be in private networks; self-hosted (selfhosted, standalone): not."
+        " Unset: saas where MOLECULE_ORG_ID is set.",
         examples=["self-hosted"],
     )
     cp_url: WebAddress = Field(
@@ -289,7 +290,7 @@ class ControlPlaneSettings(Group):
 
     @property
     def hosted(self) -> bool:
-        """Whether this server is part of the hosted product: agents may be in its private network, get no token file.
+        """Whether this server is part of the hosted product, whose private network agents elsewhere may be in.
 
         Not the same as who starts workspaces: only ``org_id`` decides that.
         """
