@@ -26,14 +26,20 @@ class Seen:
 
 @dataclass
 class ControlPlaneEdge:
-    """Answers by path; without an answer of its own, a path is 200 with an empty object."""
+    """Answers by path; without an answer of its own, a path is 200 with an empty object.
+
+    What is in ``streams`` answers a request that nobody has read yet.
+    """
 
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    streams: dict[str, Answer] = field(default_factory=dict)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
+        if request.path in self.streams:
+            return await self.streams[request.path](request)
+        body = await request.content.read()  # of any size: ``request.read`` has a limit
         headers: dict[str, str] = {}
         for name, value in request.headers.items():
             headers[name.lower()] = f"{headers[name.lower()]}, {value}" if name.lower() in headers else value

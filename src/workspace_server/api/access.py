@@ -131,9 +131,9 @@ def bearer(request: Request) -> str | None:
 async def shows_our_token(request: Request) -> bool:
     """Whether a token of this server is in the request's Authorization, whatever scheme it is shown by."""
     for header in request.headers.getlist("authorization"):
-        token = header.strip().rpartition(" ")[2]
-        if await _by_token(services(request), token) is not None:
-            return True
+        for shown in (header.strip(), *header.split(maxsplit=1)[1:]):
+            if await _by_token(services(request), shown.strip()) is not None:
+                return True
     return False
 
 

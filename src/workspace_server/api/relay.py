@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -65,6 +65,8 @@ class _Exchange:
         try:
             async with Deadline(_SECONDS).limit("a call of the control plane"):
                 await self._pass_on(upstream)
+        except ClientDisconnect:
+            return
         except (httpx.TransportError, SourceError, DeadlineError) as error:
             if not self._answering:
                 raise
@@ -89,8 +91,10 @@ class _Exchange:
             await self._answer(response)
 
     def _body(self) -> AsyncIterator[bytes] | None:
-        headers = self._request.headers
-        if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        length = int(self._request.headers.get("content-length", "0"))
+        if length > LARGEST_BODY:
+            raise _request_too_large()
+        if length or "transfer-encoding" in self._request.headers:
             return self._pieces()
         self._body_is_read.set()
         return None
@@ -100,13 +104,13 @@ class _Exchange:
         async for piece in self._request.stream():
             size += len(piece)
             if size > LARGEST_BODY:
-                raise InvalidRequestError("the request body is larger than 10 MiB", code="body_too_large")
+                raise _request_too_large()
             yield piece
         self._body_is_read.set()
 
     async def _answer(self, response: httpx.Response) -> None:
         if int(response.headers.get("content-length", "0")) > LARGEST_BODY:
-            raise _too_large()
+            raise _answer_too_large()
         self._answering = True
         start = {"status": response.status_code, "headers": answer_headers(response.headers.raw)}
         await self._send({"type": "http.response.start", **start})
@@ -114,12 +118,16 @@ class _Exchange:
         async for piece in response.aiter_raw():
             size += len(piece)
             if size > LARGEST_BODY:
-                raise _too_large()
+                raise _answer_too_large()
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _too_large() -> SourceError:
+def _request_too_large() -> InvalidRequestError:
+    return InvalidRequestError("the request body is larger than 10 MiB", code="body_too_large")
+
+
+def _answer_too_large() -> SourceError:
     return SourceError("the control plane's answer is larger than 10 MiB", code="reply_too_large")
 
 
