@@ -38,7 +38,6 @@ from workspace_server.images.prune import Pruner
 from workspace_server.images.survey import Survey
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
-from workspace_server.setting_values import Environment
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring_images import ImageParts, image_parts
@@ -160,7 +159,7 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     await leases.void_earlier()
     stack.push_async_callback(leases.close)
     address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
-    git_access, outbound = GitAccess.from_settings(settings), _outbound(settings)
+    git_access, outbound = GitAccess.from_settings(settings), Outbound.from_settings(settings)
     tenant = await enter(open_tenant(settings, partial(_trusted, git_access)))
     return _Ground(
         settings=settings,
@@ -289,15 +288,6 @@ def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
     ground.scope.start(pruning, name="prune")
     if ground.settings.auto_refresh:
         services.rollout.watch(ground.scope, ground.settings.auto_refresh_seconds)
-
-
-def _outbound(settings: Settings) -> Outbound:
-    """Where agents that run elsewhere may be. For a developer: also on this machine, or in a private network.
-
-    Those of the hosted product are in its private network. Its servers' own loopback is nobody's.
-    """
-    development = settings.environment is Environment.DEVELOPMENT
-    return Outbound(loopback=development and not settings.hosted, private=development or settings.hosted)
 
 
 def _trusted(access: GitAccess) -> ssl.SSLContext:
