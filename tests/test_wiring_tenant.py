@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.control_plane_edge import control_plane_edge, says, waits
-from support.server import in_process
+from support.server import eventually, in_process
 
 TENANT = {"MOLECULE_ORG_ID": "org-1", "ADMIN_TOKEN": "hush-admin", "PLATFORM_URL": "https://acme.example.org"}
 PATH = "/cp/tenants/config"
@@ -53,3 +53,17 @@ async def test_sessions_count_only_where_slug_and_control_plane_are_named(tmp_pa
     del named[missing]
     async with in_process(tmp_path, **named) as app:
         assert app.services.members is None
+
+
+async def test_no_number_of_slow_calls_keeps_a_session_from_being_checked(tmp_path: Path) -> None:
+    async with control_plane_edge() as plane:
+        plane.answers["/cp/auth/me"] = waits(asyncio.Event(), says({}))
+        plane.answers["/cp/auth/tenant-member"] = says({"member": True, "user_id": "u-1"})
+        async with in_process(tmp_path, CP_UPSTREAM_URL=plane.url, MOLECULE_ORG_SLUG="acme") as app:
+            assert app.services.members is not None
+            calls = [asyncio.create_task(app.call("GET", "/cp/auth/me")) for _ in range(110)]
+            await eventually(lambda: len(plane.targets("/cp/auth/me")) >= 100, "all connections are in use")
+            assert await app.services.members.has(b"session=1")
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)

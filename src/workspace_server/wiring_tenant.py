@@ -29,7 +29,13 @@ async def open_tenant(settings: Settings, trust: Callable[[], ssl.SSLContext]) -
     if settings.org_id is None and settings.cp_upstream_url is None:
         yield Tenant()
         return
-    async with open_control_plane_client(trust) as http, TaskScope() as scope:
+    async with (
+        open_control_plane_client(trust) as http,
+        open_control_plane_client(
+            trust
+        ) as http_for_browsers,  # apart: no number of slow calls keeps a session unchecked
+        TaskScope() as scope,
+    ):
         url, slug = settings.cp_upstream_url, settings.org_slug
         configuration = None
         if settings.org_id is not None:
@@ -38,5 +44,5 @@ async def open_tenant(settings: Settings, trust: Callable[[], ssl.SSLContext]) -
         yield Tenant(
             variables=nothing_given if configuration is None else configuration.values,
             members=Members(http=http, upstream=url, slug=slug, scope=scope) if url and slug else None,
-            upstream=Upstream(http, url) if url else None,
+            upstream=Upstream(http_for_browsers, url) if url else None,
         )

@@ -206,6 +206,7 @@ ELSEWHERE = {
     "loopback that names none": Sender("elsewhere"),
     "member who names another": Sender("elsewhere", STRANGER, {"X-Molecule-Org-Id": "org-2", "Cookie": SESSION}),
 }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 FOR_EVERYBODY = ("GET /health", "POST /registry/register", "POST /registry/heartbeat")
 ADDRESSES = {
     "address of the workspace's container": Sender("address", "{address}", {"X-Workspace-ID": "{workspace_id}"}),
@@ -275,6 +276,28 @@ async def test_every_route_is_in_the_table(app: InProcess) -> None:
     assert {each for each in found if not each.startswith("GET /static-offline-docs/")} == known - {
         "GET /static-offline-docs/favicon.png"
     }
+
+
+async def test_a_tenant_has_the_same_routes_and_those_of_the_control_plane(
+    app: InProcess, tenant_app: InProcess
+) -> None:
+    relayed = {f"{method} /cp/{{path:path}}" for method in {*METHODS, "OPTIONS"} - {"HEAD"}}
+    known, found = ({f"{method} {path}" for method, path in paths(each.app.routes)} for each in (app, tenant_app))
+    assert found == known | relayed
+
+
+@pytest.mark.parametrize("sender", {**MEMBERS, **ELSEWHERE})
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_control_planes_paths_are_for_everybody(tenant_app: InProcess, sender: str, method: str) -> None:
+    known = {**MEMBERS, **ELSEWHERE}[sender]
+    bearer = {} if known.bearer is None else {"Authorization": f"Bearer {known.bearer}"}
+    response = await tenant_app.call(method, "/cp/auth/me", peer=known.peer, headers={**known.headers, **bearer})
+    assert response.status_code == 200
+
+
+async def test_who_needs_a_session_is_told_to_sign_in(tenant_app: InProcess) -> None:
+    response = await tenant_app.call("GET", "/workspaces", peer=STRANGER, headers=NAMED)
+    assert response.json()["hint"].startswith("sign in, and call from a page of this server")
 
 
 def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:

@@ -117,6 +117,8 @@ async def _allowed(request: Request, may: Callable[[Caller], bool]) -> Caller:
 
 
 def _how(opened: Services) -> str:
+    if opened.members is not None:
+        return "sign in, and call from a page of this server; or send Authorization: Bearer <token>"
     if opened.settings.admin_token is not None:
         return "send Authorization: Bearer <ADMIN_TOKEN>"
     return "call from this machine, or send Authorization: Bearer <the content of owner_token in the data directory>"

@@ -72,10 +72,10 @@ async def _asked(http: httpx.AsyncClient, settings: Settings) -> Mapping[str, st
     if settings.admin_token is None or settings.org_id is None:
         raise ValueError("there is no tenant without MOLECULE_ORG_ID and ADMIN_TOKEN")
     headers = {
-        "Authorization": f"Bearer {settings.admin_token.get_secret_value()}",
-        "X-Molecule-Org-Id": settings.org_id,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
+        b"Authorization": f"Bearer {settings.admin_token.get_secret_value()}".encode(),
+        b"X-Molecule-Org-Id": settings.org_id.encode(),
+        b"Accept": b"application/json",
+        b"Accept-Encoding": b"identity",
     }
     url = f"{settings.cp_url}/cp/tenants/config"
     try:
