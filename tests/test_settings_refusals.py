@@ -120,6 +120,12 @@ def test_a_name_that_is_no_runtimes_is_refused(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["a b", "a/b", "a;b", "é", "a" * 129])
+@pytest.mark.parametrize("variable", ["MOLECULE_ORG_ID", "MOLECULE_ORG_SLUG"])
+def test_an_organisation_that_fits_no_header_and_no_address_is_refused(variable: str, value: str) -> None:
+    assert refusal(**{variable: value}).message.startswith(f"{variable}='{value}' has the wrong form")
+
+
 def test_production_without_an_admin_token_is_refused() -> None:
     assert refusal(MOLECULE_ENV="prod").message == (
         "MOLECULE_ENV=production needs ADMIN_TOKEN: without it only this machine's owner has access"
@@ -191,12 +197,6 @@ def test_a_hosted_server_that_machines_elsewhere_cannot_reach_is_refused() -> No
     assert refusal(MOLECULE_ORG_ID="org", ADMIN_TOKEN="t").message == (
         "MOLECULE_ORG_ID needs PLATFORM_URL: host.docker.internal means nothing to machines elsewhere"
     )
-
-
-@pytest.mark.parametrize("value", ["a b", "a/b", "a;b", "é", "a" * 129])
-@pytest.mark.parametrize("variable", ["MOLECULE_ORG_ID", "MOLECULE_ORG_SLUG"])
-def test_a_name_of_an_organisation_that_fits_no_header_is_refused(variable: str, value: str) -> None:
-    assert refusal(**{variable: value}).message.startswith(f"{variable}='{value}' has the wrong form")
 
 
 def test_every_wrong_variable_is_named_at_once() -> None:

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 from workspace_server.setting_values import (
     AutoRefresh,
-    DeployMode,
     DeployModeName,
     Place,
     Places,
@@ -287,13 +286,3 @@ class ControlPlaneSettings(Group):
         description="Token of the control plane's calls for administrators. Unset: the shared secret.",
         examples=["a long random string"],
     )
-
-    @property
-    def hosted(self) -> bool:
-        """Whether this server is part of the hosted product, whose private network agents elsewhere may be in.
-
-        Not the same as who starts workspaces: only ``org_id`` decides that.
-        """
-        if self.deploy_mode is None:
-            return self.org_id is not None
-        return self.deploy_mode is DeployMode.SAAS

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,18 @@ from workspace_server.settings import Settings, load_settings
 
 PATH = "/cp/tenants/config"
 FAILED = "tenant_configuration_unavailable"
+
+
+@pytest.fixture
+async def plane() -> AsyncIterator[ControlPlaneEdge]:
+    async with control_plane_edge() as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with open_control_plane_client(ssl.create_default_context) as client:
+        yield client
 
 
 def settings(url: str) -> Settings:

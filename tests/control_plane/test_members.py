@@ -1,6 +1,7 @@
 """Whose session it is: what the control plane is asked, what counts as its yes, and how long its word is kept."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -8,14 +9,27 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from support.control_plane_edge import ControlPlaneEdge, breaks_off, hangs_up, says, sends, waits
+from support.control_plane_edge import ControlPlaneEdge, breaks_off, control_plane_edge, hangs_up, says, sends, waits
 from workspace_server.concurrency import TaskScope
 from workspace_server.control_plane import members as module
+from workspace_server.control_plane.connection import open_control_plane_client
 from workspace_server.control_plane.members import MOST_VERDICTS, Members, Verdicts
 
 PATH = "/cp/auth/tenant-member"
 COOKIES = b"a=1; session=hush"
 YES = says({"member": True, "user_id": "u-1"})
+
+
+@pytest.fixture
+async def plane() -> AsyncIterator[ControlPlaneEdge]:
+    async with control_plane_edge() as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with open_control_plane_client(ssl.create_default_context) as client:
+        yield client
 
 
 @dataclass
