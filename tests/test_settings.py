@@ -227,6 +227,7 @@ def test_every_example_is_valid(field: Any) -> None:
     unsupported = field.examples == ["(unset)"]
     variable = field.alias.replace("*", "HERMES")
     needed = {"ADMIN_TOKEN": "t", "MOLECULE_REGISTRY_USER": "u", "MOLECULE_REGISTRY_TOKEN": "t"}
+    needed |= {"PLATFORM_URL": "https://acme.example.org"}
 
     others = needed | {"SECRETS_ENCRYPTION_KEY": "k" * 32}
     load(**({} if unsupported else others | {variable: field.examples[0]}))

@@ -17,6 +17,7 @@ from workspace_server.setting_values import (
     RuntimeNames,
     Secret,
     WebAddress,
+    is_private,
 )
 
 _CONTROL_PLANE = "https://api.moleculesai.app"
@@ -231,8 +232,9 @@ class ControlPlaneSettings(Group):
     org_id: str | None = Field(
         None,
         alias="MOLECULE_ORG_ID",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
         description="Organisation this server works for; set, its workspaces are started by the control plane.",
-        examples=["(unset)"],
+        examples=["org-1234"],
     )
     org_slug: str | None = Field(
         None,
@@ -276,3 +278,8 @@ class ControlPlaneSettings(Group):
         description="Token of the control plane's calls for administrators. Unset: the shared secret.",
         examples=["a long random string"],
     )
+
+    @property
+    def asks_control_plane_safely(self) -> bool:
+        """Whether nobody on the way reads what the control plane is sent."""
+        return all(is_private(url) for url in (self.cp_url, self.cp_provision_url) if url is not None)
