@@ -126,7 +126,7 @@ async def test_it_ends_well_when_it_is_asked_to(tmp_path: Path, number: signal.S
         await server.client.get("/health")  # a connection that is kept open
         await server.stop(number)
         events = [line["event"] for line in server.log_lines()]
-        assert [event for event in events if "engine" not in event][-1] == "stopping"
+        assert [event for event in events if "engine" not in event and "observed" not in event][-1] == "stopping"
 
 
 async def test_it_does_not_wait_for_whoever_follows_something(tmp_path: Path) -> None:
