@@ -127,7 +127,7 @@ async def test_it_ends_well_when_it_is_asked_to(tmp_path: Path, number: signal.S
         await server.client.get("/health")  # a connection that is kept open
         await server.stop(number)
         events = [line["event"] for line in server.log_lines()]
-        assert [event for event in events if "engine" not in event][-1] == "stopping"
+        assert [event for event in events if "engine" not in event and "observed" not in event][-1] == "stopping"
 
 
 async def test_it_does_not_wait_for_whoever_follows_something(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ async def test_it_does_not_wait_for_whoever_follows_something(tmp_path: Path) ->
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{configured.port}"))
         async with listening(configured) as services:
-            build = services.builds.open(identity(template()), "no image").id
-            services.builds.note_step(build, BuildStep(n=1, of=2, name="RUN sleep"))
+            build = services.on_engine.builds.open(identity(template()), "no image").id
+            services.on_engine.builds.note_step(build, BuildStep(n=1, of=2, name="RUN sleep"))
             log = client.stream("GET", f"/images/builds/{build}/log?follow=1")
             lines = (await stack.enter_async_context(log)).aiter_lines()
             first, began = await anext(lines), loop.time()

@@ -199,6 +199,27 @@ def test_a_hosted_server_that_machines_elsewhere_cannot_reach_is_refused() -> No
     )
 
 
+@pytest.mark.parametrize("variable", ["MOLECULE_CP_URL", "CP_PROVISION_URL"])
+@pytest.mark.parametrize("url", ["http://cp.example.org", "http://10.0.0.7:9000", "http://localhost.example.org"])
+def test_a_control_plane_that_others_could_listen_to_is_refused(variable: str, url: str) -> None:
+    hosted = {"MOLECULE_ORG_ID": "org", "ADMIN_TOKEN": "t", "PLATFORM_URL": "https://acme.example.org"}
+    assert refusal(**hosted, **{variable: url}).message == (
+        "MOLECULE_ORG_ID needs a control plane at https:// (MOLECULE_CP_URL, CP_PROVISION_URL), or on this"
+        " machine: the secrets of workspaces would be sent in plain text"
+    )
+
+
+@pytest.mark.parametrize("url", ["https://cp.example.org", "http://127.0.0.1:9000", "http://localhost", "http://[::1]"])
+def test_a_control_plane_that_nobody_listens_to_is_accepted(url: str) -> None:
+    hosted = {"MOLECULE_ORG_ID": "org", "ADMIN_TOKEN": "t", "PLATFORM_URL": "https://acme.example.org"}
+    assert load_settings({"HOME": "/home/u", **hosted, "MOLECULE_CP_URL": url}).cp_url == url
+
+
+@pytest.mark.parametrize("value", ["a b", "a/b", "a;b", "é", "a" * 129])
+def test_a_name_of_an_organisation_that_fits_no_header_is_refused(value: str) -> None:
+    assert refusal(MOLECULE_ORG_ID=value).message.startswith(f"MOLECULE_ORG_ID='{value}' has the wrong form")
+
+
 def test_every_wrong_variable_is_named_at_once() -> None:
     error = refusal(PORT="x", MOLECULE_LOG_LEVEL="loud")
 

@@ -6,7 +6,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from workspace_server import __version__
-from workspace_server.api import edge, health, images, lifecycle, logs, registry, rollout, runtimes, secrets, workspaces
+from workspace_server.api import (
+    edge,
+    health,
+    images,
+    lifecycle,
+    logs,
+    machines,
+    registry,
+    rollout,
+    runtimes,
+    secrets,
+    workspaces,
+)
 from workspace_server.api.relay import relay
 from workspace_server.wiring import Services
 
@@ -30,7 +42,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.stopping = asyncio.Event()  # set by whoever serves it, so that answers without an end end
     edge.install(app, services.settings)
-    for module in (health, workspaces, lifecycle, logs, secrets, registry, runtimes, images, rollout):
+    for module in (health, workspaces, lifecycle, logs, machines, secrets, registry, runtimes, images, rollout):
         app.include_router(module.router, responses={"4XX": _REFUSAL})
     if services.upstream is not None:
         app.router.routes.append(relay(services.upstream))

@@ -127,6 +127,11 @@ AgentCode: TypeAlias = (
         "the message has its last lines",
     ]
     | Annotated[
+        Literal["bootstrap_failed"],
+        "the machine: the control plane saw that it did not come up",
+        "`last_sample_error` has the end of its log; correct it, then restart the workspace",
+    ]
+    | Annotated[
         Literal["agent_silent"],
         "the template or the network: the agent never called",
         "does the container reach the server's URL? `PROVISION_TIMEOUT_SECONDS`",
@@ -220,6 +225,21 @@ DependencyCode: TypeAlias = (
         "check `MOLECULE_CP_URL`, `MOLECULE_ORG_ID` and `ADMIN_TOKEN`, then restart the server",
     ]
     | Annotated[
+        Literal["control_plane_refused"],
+        "the control plane understood the call, and refuses it; the message has its words",
+        "see to it there; check `MOLECULE_CP_SHARED_SECRET` and `ADMIN_TOKEN`",
+    ]
+    | Annotated[
+        Literal["instance_unknown"],
+        "the control plane was asked for a machine, and its answer was lost",
+        "nothing: it is asked again until it says whether there is one, and nothing is started twice",
+    ]
+    | Annotated[
+        Literal["machine_not_ended"],
+        "the control plane accepted the end of a machine, which still runs",
+        "nothing: it is asked again; if that lasts, see to the machine there",
+    ]
+    | Annotated[
         Literal["server_unavailable"], "no server answers where a command looks for it", "`workspace-server serve`"
     ]
     | Annotated[
@@ -239,6 +259,15 @@ RequestCode: TypeAlias = (
     | Annotated[Literal["unknown_build"], "there is no such build", "`GET /images/builds` lists them"]
     | Annotated[Literal["build_ended"], "the build has ended, or another server makes it", "nothing"]
     | Annotated[Literal["not_built_here"], "images come from a registry here: nothing is built", "nothing"]
+    | Annotated[
+        Literal["no_engine_here"],
+        "workspaces are machines of the control plane here: this server has no engine, no images, no builds",
+        "a machine's output is at `GET /workspaces/{id}/console`",
+    ]
+    | Annotated[
+        Literal["no_control_plane"], "workspaces are containers here: there is no control plane", "see their logs"
+    ]
+    | Annotated[Literal["no_machine"], "the control plane has no machine of this workspace", "see its `provisioning`"]
     | Annotated[Literal["not_found"], "the container engine has no such object", "try again"]
     | Annotated[Literal["unknown_parent"], "`parent_id` names no workspace", "`GET /workspaces` has the ids"]
     | Annotated[
@@ -285,6 +314,11 @@ StartCode: TypeAlias = (
     | Annotated[Literal["foreign_database"], "the database is another server's", "name an empty one in `DATABASE_URL`"]
     | Annotated[
         Literal["another_engine"], "the engine is not that of the other servers on the database", "`DOCKER_HOST`"
+    ]
+    | Annotated[
+        Literal["another_backend"],
+        "the workspaces of this database were started by an engine, or by a control plane, and are still there",
+        "`MOLECULE_ORG_ID` as it was; or remove them first",
     ]
     | Annotated[Literal["newer_schema"], "the database is a newer version's", "start that version"]
     | Annotated[Literal["example_not_made"], "`bin/up`: git could not make the example's repository", "see its words"]

@@ -10,7 +10,7 @@
     │   └── ForbiddenError          403   who is calling may not
     ├── SettingsError               -     a setting is wrong; the server does not start
     ├── TemplateError               409   the template's author must change the template
-    ├── SourceError                 502   the Git host or the registry is at fault, or refuses
+    ├── SourceError                 502   the Git host, the registry or the control plane is at fault, or refuses
     ├── UnavailableError            503   something this server depends on is away
     └── DeadlineError               504   an operation took longer than it may
 
@@ -103,7 +103,7 @@ class TemplateError(WorkspaceServerError):
 
 
 class SourceError(WorkspaceServerError):
-    """The Git host or the registry is at fault, or refuses. The message says which."""
+    """The Git host, the registry or the control plane is at fault, or refuses. The message says which."""
 
     status = 502
 

@@ -17,6 +17,7 @@ from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring import Services, open_services
+from workspace_server.wiring_engine import EngineParts
 
 log = structlog.get_logger(__name__)
 
@@ -39,9 +40,9 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
         async with open_services(settings) as services, TaskScope() as scope:
             app = create_app(services)
             gateway = GatewayListener(app, settings.port, scope)
-            if not _everywhere(sockets):
+            if isinstance(services.backend, EngineParts) and not _everywhere(sockets):
                 try:
-                    await services.bridge.follow(gateway.open_on)
+                    await services.backend.bridge.follow(gateway.open_on)
                 except UnavailableError as error:  # workspaces will fail with these words; the server itself can run
                     log.error(error.message, hint=error.hint)  # noqa: TRY400 - the words say it all
             main = _Listener(app)
@@ -53,7 +54,7 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
             log.info(
                 "listening",
                 addresses=[_shown(sock) for sock in sockets],
-                image_source=services.images.source.name,
+                image_source=services.image_source,
                 data=str(settings.data_dir),
                 docs=f"http://{_shown(sockets[0])}/docs",
             )

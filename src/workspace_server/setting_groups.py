@@ -18,6 +18,7 @@ from workspace_server.setting_values import (
     RuntimeNames,
     Secret,
     WebAddress,
+    is_private,
 )
 
 _CONTROL_PLANE = "https://api.moleculesai.app"
@@ -286,3 +287,8 @@ class ControlPlaneSettings(Group):
         description="Token of the control plane's calls for administrators. Unset: the shared secret.",
         examples=["a long random string"],
     )
+
+    @property
+    def asks_control_plane_safely(self) -> bool:
+        """Whether nobody on the way reads what the control plane is sent."""
+        return all(is_private(url) for url in (self.cp_url, self.cp_provision_url) if url is not None)

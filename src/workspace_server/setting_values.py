@@ -3,8 +3,10 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
 
@@ -152,6 +154,17 @@ Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""
 Ref = Annotated[str, BeforeValidator(_ref)]
+
+
+def is_private(url: str) -> bool:
+    """Whether a web address is reached in secret: by TLS, or without leaving this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def user_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path:

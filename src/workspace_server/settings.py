@@ -144,6 +144,11 @@ class Settings(ControlPlaneSettings, WorkspaceSettings, ImageSettings):
             raise ValueError(
                 "MOLECULE_ORG_ID needs PLATFORM_URL: host.docker.internal means nothing to machines elsewhere"
             )
+        if self.org_id is not None and not self.asks_control_plane_safely:
+            raise ValueError(
+                "MOLECULE_ORG_ID needs a control plane at https:// (MOLECULE_CP_URL, CP_PROVISION_URL), or on this"
+                " machine: the secrets of workspaces would be sent in plain text"
+            )
         if (self.registry_user is None) != (self.registry_token is None):
             raise ValueError("MOLECULE_REGISTRY_USER and MOLECULE_REGISTRY_TOKEN go together: set both, or neither")
         return self

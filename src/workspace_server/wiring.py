@@ -2,20 +2,20 @@
 
 import asyncio
 import ssl
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from typing import assert_never
 
 import httpx
 import structlog
 
 from workspace_server.agents import AgentProxy, AgentRegistry, Outbound, open_agents_client, open_outside_client
 from workspace_server.certificates import trusted
-from workspace_server.concurrency import Deadline, TaskScope, periodic
+from workspace_server.concurrency import TaskScope
 from workspace_server.control_plane.members import Members
 from workspace_server.control_plane.upstream import Upstream
 from workspace_server.db import (
@@ -28,30 +28,29 @@ from workspace_server.db import (
     open_database,
 )
 from workspace_server.db.directory import DataDirectory, open_data_directory
-from workspace_server.db.installation import installation_id
-from workspace_server.engine import Engine, open_engine, resolve_address
-from workspace_server.errors import SettingsError, WorkspaceServerError
+from workspace_server.db.installation import installation_id, same_backend, wanted_backend
+from workspace_server.errors import ConflictError, SettingsError, WorkspaceServerError
 from workspace_server.events import EventLog
-from workspace_server.git import GitAccess, open_http_client
-from workspace_server.images import BuildBook, ImageService
-from workspace_server.images.prune import Pruner
-from workspace_server.images.survey import Survey
-from workspace_server.model import names
+from workspace_server.git import GitAccess
+from workspace_server.images import BuildBook
+from workspace_server.model.workspace import Phase
 from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
-from workspace_server.wiring_images import ImageParts, image_parts
+from workspace_server.wiring_control_plane import (
+    ControlPlaneLink,
+    ControlPlaneParts,
+    ControlPlaneSide,
+    open_control_plane_link,
+)
+from workspace_server.wiring_engine import EngineLink, EngineParts, EngineSide, open_engine_link, start_engine_work
 from workspace_server.wiring_tenant import Tenant, open_tenant
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
-from workspace_server.workspaces.bridge import Bridge
+from workspace_server.workspaces.bootstrap import Bootstraps
 from workspace_server.workspaces.directories import WorkspaceDirectories
-from workspace_server.workspaces.engine_backend import EngineBackend
 from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
-from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.others import OtherServers
-from workspace_server.workspaces.rollout import Rollout
-from workspace_server.workspaces.same_engine import SameEngine
 from workspace_server.workspaces.secrets import Given, SecretService, nothing_given
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
@@ -59,29 +58,26 @@ from workspace_server.workspaces.vault import Vault
 log = structlog.get_logger(__name__)
 
 _FIRST_LOOK_SECONDS = 1.0
-_ADDRESS_SECONDS = 10.0
-_PRUNE_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Every part that a request may need. ``owner_token`` is the plaintext of the file in the data directory."""
+    """Every part that a request may need. ``owner_token`` is the plaintext of the file in the data directory.
+
+    ``backend``: what there is besides, because of what starts the workspaces; whoever needs any of it asks which it is.
+    """
 
     settings: Settings
     instance: str
     owner_token: str
     database: Database
-    engine: Engine
-    same_engine: SameEngine
-    bridge: Bridge
+    backend: EngineParts | ControlPlaneParts
+    image_source: str
+    phases: Sequence[Phase]
     runtimes: Runtimes
-    images: ImageService
-    builds: BuildBook
-    survey: Survey
-    pruner: Pruner
     workspaces: WorkspaceService
     lifecycle: Lifecycle
-    logs: ContainerLogs
+    bootstraps: Bootstraps
     directories: WorkspaceDirectories
     templates: ConfigTemplates
     secrets: SecretService
@@ -90,16 +86,41 @@ class Services:
     registry: AgentRegistry
     proxy: AgentProxy
     outbound: Outbound
-    rollout: Rollout
     members: Members | None
     upstream: Upstream | None
 
     @property
+    def builds(self) -> BuildBook | None:
+        """The builds of images; None where none are made."""
+        return self.backend.builds if isinstance(self.backend, EngineParts) else None
+
+    @property
+    def on_engine(self) -> EngineParts:
+        """What there is because of an engine. Raises ConflictError ``no_engine_here`` where there is none."""
+        match self.backend:
+            case EngineParts():
+                return self.backend
+            case ControlPlaneParts():
+                raise ConflictError(
+                    "workspaces are machines of the control plane here: this server has no engine, no images, no logs",
+                    code="no_engine_here",
+                    hint="GET /workspaces/{id}/console shows what a machine writes; GET /runtimes what can be started",
+                )
+            case _:
+                assert_never(self.backend)
+
+    @property
     def owner_needs_token(self) -> bool:
         """Whether loopback is no proof of ownership, because containers might arrive from it as well."""
-        apart = sys.platform == "linux" and self.engine.address.local_socket and not runs_in_container()
-        known_elsewhere = self.bridge.network is not None and not self.bridge.is_here
-        return self.settings.owner_proof == "required" or not apart or known_elsewhere
+        if self.settings.owner_proof == "required":
+            return True
+        match self.backend:
+            case EngineParts():
+                return self.backend.containers_may_come_from_loopback
+            case ControlPlaneParts():
+                return runs_in_container()
+            case _:
+                assert_never(self.backend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +136,7 @@ class _Ground:
     events: EventLog
     secrets: SecretService
     leases: Leases
-    engine: Engine
-    git: tuple[GitAccess, httpx.AsyncClient]
+    link: EngineLink | ControlPlaneLink
     agents_http: httpx.AsyncClient
     outbound: Outbound
     outside: httpx.AsyncClient
@@ -126,26 +146,21 @@ class _Ground:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open everything the server needs, look at the engine once, and start the reconciler.
+    """Open everything the server needs, look at the machines once, and start the reconciler.
 
-    The engine may be away. Raises SettingsError for a configuration that cannot work, UnavailableError when the data
-    directory cannot be used.
+    What starts workspaces may be away. Raises SettingsError for a configuration that cannot work, UnavailableError when
+    the data directory cannot be used.
     """
     runtimes = Runtimes.from_settings(settings)
     if settings.redis_url is not None:
         log.info("REDIS_URL is ignored: what it was for is in the database")
     async with AsyncExitStack() as stack:
         ground = await _open_ground(settings, stack)
-        images = image_parts(
-            settings=settings,
-            runtimes=runtimes,
-            engine=ground.engine,
-            git=ground.git,
-            rows=ground.store,
-            scope=ground.scope,
-        )
-        services, reconciler = _services(ground, runtimes, images)
-        await _look_once(ground.engine, services.same_engine, services.bridge, reconciler)
+        templates = ConfigTemplates(settings.configs_dir)
+        directories = WorkspaceDirectories.from_settings(settings)
+        side = _side(ground, runtimes, templates, directories)
+        services, reconciler = _services(ground, runtimes, side, templates, directories)
+        await _look_once(side, reconciler)
         _start(ground, services, reconciler)
         yield services
 
@@ -158,7 +173,7 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     leases = Leases(database=database, store=LeaseStore(server=directory.server(), boot=token_hex(8)))
     await leases.void_earlier()
     stack.push_async_callback(leases.close)
-    address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
+    await same_backend(database, wanted_backend(settings.org_id))
     git_access, outbound = GitAccess.from_settings(settings), Outbound.from_settings(settings)
     tenant = await enter(open_tenant(settings, partial(_trusted, git_access)))
     return _Ground(
@@ -171,8 +186,7 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
         events=EventLog(EventStore(database)),
         secrets=_secret_service(settings, directory, database, tenant.variables),
         leases=leases,
-        engine=await enter(open_engine(address)),
-        git=(git_access, await enter(open_http_client(git_access))),
+        link=await enter(_open_link(settings, git_access)),
         agents_http=await enter(open_agents_client()),
         outbound=outbound,
         outside=await enter(open_outside_client(outbound, partial(_trusted, git_access))),
@@ -182,37 +196,57 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     )
 
 
-def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[Services, Reconciler]:
+def _open_link(
+    settings: Settings, git: GitAccess
+) -> AbstractAsyncContextManager[EngineLink] | AbstractAsyncContextManager[ControlPlaneLink]:
+    """The one choice of what starts workspaces. With a control plane, no engine is ever looked for."""
+    if settings.org_id is None:
+        return open_engine_link(settings, git)
+    return open_control_plane_link(settings, partial(_trusted, git))
+
+
+def _side(
+    ground: _Ground, runtimes: Runtimes, templates: ConfigTemplates, directories: WorkspaceDirectories
+) -> EngineSide | ControlPlaneSide:
+    match ground.link:
+        case EngineLink():
+            return EngineSide(
+                ground.link,
+                settings=ground.settings,
+                runtimes=runtimes,
+                instance=ground.instance,
+                database=ground.database,
+                store=ground.store,
+                tokens=ground.tokens,
+                secrets=ground.secrets,
+                directories=directories,
+                templates=templates,
+                scope=ground.scope,
+            )
+        case ControlPlaneLink():
+            return ControlPlaneSide(
+                ground.link,
+                settings=ground.settings,
+                database=ground.database,
+                store=ground.store,
+                tokens=ground.tokens,
+                secrets=ground.secrets,
+            )
+        case _:
+            assert_never(ground.link)
+
+
+def _services(
+    ground: _Ground,
+    runtimes: Runtimes,
+    side: EngineSide | ControlPlaneSide,
+    templates: ConfigTemplates,
+    directories: WorkspaceDirectories,
+) -> tuple[Services, Reconciler]:
     """The parts on their ground; nothing of them runs yet."""
     database, store, tokens, events = ground.database, ground.store, ground.tokens, ground.events
-    bridge, templates = Bridge(), ConfigTemplates(ground.settings.configs_dir)
-    directories = WorkspaceDirectories.from_settings(ground.settings)
-    same_engine = SameEngine(database=database, engine=ground.engine, shared=ground.settings.database_url is not None)
-    backend = EngineBackend(
-        tokens=tokens,
-        images=images.service,
-        secrets=ground.secrets,
-        directories=directories,
-        templates=templates,
-        engine=ground.engine,
-        same_engine=same_engine,
-        instance=ground.instance,
-        settings=ground.settings,
-        expose=bridge.announce,
-    )
-    provisioner = Provisioner(
-        database=database, workspaces=store, events=events, backend=backend, settings=ground.settings
-    )
-    reconciler = Reconciler(
-        database=database,
-        workspaces=store,
-        events=events,
-        backend=backend,
-        provisioner=provisioner,
-        leases=ground.leases,
-        stale_after=ground.settings.remote_stale_seconds,
-        scope=ground.scope,
-    )
+    elsewhere = isinstance(side, ControlPlaneSide)
+    reconciler = _reconciler(ground, side)
     lifecycle = Lifecycle(
         database=database,
         workspaces=store,
@@ -227,20 +261,17 @@ def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[
         http=ground.agents_http,
         wake=lifecycle.awake,
         outside=ground.outside,
+        machines_elsewhere=elsewhere,
     )
     services = Services(
         settings=ground.settings,
         instance=ground.instance,
         owner_token=ground.directory.owner_token(),
         database=database,
-        engine=ground.engine,
-        same_engine=same_engine,
-        bridge=bridge,
+        backend=side.parts(lifecycle, proxy.talks_to),
+        image_source=side.backend.image_source,
+        phases=side.backend.phases,
         runtimes=runtimes,
-        images=images.service,
-        builds=images.book,
-        survey=images.survey,
-        pruner=images.pruner,
         workspaces=WorkspaceService(
             database=database,
             workspaces=store,
@@ -250,31 +281,46 @@ def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[
             wake=reconciler.wake,
         ),
         lifecycle=lifecycle,
-        logs=ContainerLogs(ground.engine, ground.instance),
+        bootstraps=Bootstraps(database=database, workspaces=store, events=events, look=reconciler.look),
         templates=templates,
         directories=directories,
         secrets=ground.secrets,
         store=store,
         tokens=tokens,
         registry=AgentRegistry(
-            database=database, workspaces=store, tokens=tokens, events=events, outbound=ground.outbound
+            database=database,
+            workspaces=store,
+            tokens=tokens,
+            events=events,
+            outbound=ground.outbound,
+            machines_elsewhere=elsewhere,
         ),
         outbound=ground.outbound,
         proxy=proxy,
-        rollout=Rollout(
-            images=images.service,
-            registry=images.registry,
-            runtimes=runtimes,
-            engine=ground.engine,
-            workspaces=store,
-            lifecycle=lifecycle,
-            instance=ground.instance,
-            talks_to=proxy.talks_to,
-        ),
         members=ground.tenant.members,
         upstream=ground.tenant.upstream,
     )
     return services, reconciler
+
+
+def _reconciler(ground: _Ground, side: EngineSide | ControlPlaneSide) -> Reconciler:
+    provisioner = Provisioner(
+        database=ground.database,
+        workspaces=ground.store,
+        events=ground.events,
+        backend=side.backend,
+        settings=ground.settings,
+    )
+    return Reconciler(
+        database=ground.database,
+        workspaces=ground.store,
+        events=ground.events,
+        backend=side.backend,
+        provisioner=provisioner,
+        leases=ground.leases,
+        stale_after=ground.settings.remote_stale_seconds,
+        scope=ground.scope,
+    )
 
 
 def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
@@ -284,10 +330,13 @@ def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
         database=ground.database, workspaces=ground.store, events=ground.events, wake=reconciler.wake_for_all
     )
     ground.scope.start(others.follow(), name="other servers")
-    pruning = periodic("prune", _PRUNE_SECONDS, services.pruner.keep_within, asyncio.Event(), at_once=False)
-    ground.scope.start(pruning, name="prune")
-    if ground.settings.auto_refresh:
-        services.rollout.watch(ground.scope, ground.settings.auto_refresh_seconds)
+    match services.backend:
+        case EngineParts():
+            start_engine_work(services.backend, ground.settings, ground.scope)
+        case ControlPlaneParts():
+            pass  # what it starts, it looks after
+        case _:
+            assert_never(services.backend)
 
 
 def _trusted(access: GitAccess) -> ssl.SSLContext:
@@ -321,16 +370,15 @@ def _secret_service(
     return SecretService(database=database, store=SecretStore(database), vault=Vault(keys), given=given)
 
 
-async def _look_once(engine: Engine, same_engine: SameEngine, bridge: Bridge, reconciler: Reconciler) -> None:
-    """Before the server listens: make the network, and compare rows with containers. The engine may be away.
+async def _look_once(side: EngineSide | ControlPlaneSide, reconciler: Reconciler) -> None:
+    """Before the server listens: compare rows with machines. The engine, or the control plane, may be away.
 
     Raises SettingsError ``another_engine``.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_LOOK_SECONDS):
             try:
-                await same_engine.check()
-                await bridge.announce(await engine.ensure_network(names.NETWORK))
+                await side.meet()
             except SettingsError:
                 raise
             except WorkspaceServerError as error:

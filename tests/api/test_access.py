@@ -70,6 +70,8 @@ ROUTES = {
     "PATCH /workspaces/{workspace_id}": Access(rule=OWN_READS, body={"name": "a"}),
     "GET /workspaces/{workspace_id}/provisioning": Access(rule=OWN_READS),
     "GET /workspaces/{workspace_id}/logs": Access(rule=OWN_READS, done=LET_IN),
+    "GET /workspaces/{workspace_id}/console": Access(rule=PEOPLE, done=501),
+    "POST /admin/workspaces/{workspace_id}/bootstrap-failed": Access(rule=PEOPLE, body={"error": "x"}),
     # Let in: the agent of the workspace does not run.
     "POST /workspaces/{workspace_id}/a2a": Access(rule=KNOWN, body={"method": "message/send"}, done=503),
     "POST /workspaces/{workspace_id}/restart": Access(rule=OWN_READS),

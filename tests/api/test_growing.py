@@ -13,7 +13,7 @@ TEXT = b"0123456789"
 
 def logged(app: InProcess, text: bytes = TEXT) -> str:
     record = build(app)
-    with app.services.builds.open_log(record.id) as log:
+    with app.services.on_engine.builds.open_log(record.id) as log:
         log.write(text)
     return record.id
 
@@ -81,7 +81,7 @@ async def test_an_empty_log_has_no_ranges(app: InProcess) -> None:
 async def test_what_is_written_while_it_is_sent_is_not_sent(app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than was announced would break the connection."""
     record = logged(app, b"x" * 200_000)
-    log = app.services.builds.open_log(record)
+    log = app.services.on_engine.builds.open_log(record)
     from workspace_server.api import growing  # noqa: PLC0415
 
     send = growing._bytes

@@ -88,9 +88,9 @@ async def test_a_last_event_that_is_none_is_refused_by_name(app: InProcess, last
 
 async def test_a_last_event_beyond_the_end_of_the_log_is_refused(app: InProcess) -> None:
     record = build(app).id
-    with app.services.builds.open_log(record) as log:
+    with app.services.on_engine.builds.open_log(record) as log:
         log.write(b"one\n")
-    app.services.builds.close(record, BuildState.SUCCEEDED)
+    app.services.on_engine.builds.close(record, BuildState.SUCCEEDED)
     path = f"/images/builds/{record}/log?follow=1"
     statuses = [
         (await app.call("GET", path, headers={"Last-Event-ID": last})).status_code

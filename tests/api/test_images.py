@@ -44,7 +44,7 @@ async def test_a_build_that_waits_for_its_turn(app: InProcess) -> None:
 
 async def test_a_build_that_runs_shows_its_steps_and_who_waits(app: InProcess) -> None:
     record = build(app)
-    book = app.services.builds
+    book = app.services.on_engine.builds
     book.update(record.id, state=BuildState.RUNNING, phase=BuildPhase.BUILD, builder="buildx 0.13.1")
     book.note_step(record.id, BuildStep(n=1, of=2, name="FROM a", cached=True, seconds=0.0))
     book.note_step(record.id, BuildStep(n=2, of=2, name="RUN b"))
@@ -59,7 +59,7 @@ async def test_a_build_that_runs_shows_its_steps_and_who_waits(app: InProcess) -
 
 
 async def test_a_step_that_runs_says_for_how_long_and_one_that_was_ended_does_not(app: InProcess) -> None:
-    record, book = build(app).id, app.services.builds
+    record, book = build(app).id, app.services.on_engine.builds
     book.note_step(record, BuildStep(n=1, of=2, name="RUN a"))
     (step,) = book.get(record).steps
     assert step.started_at is not None
@@ -74,14 +74,14 @@ async def test_a_step_that_runs_says_for_how_long_and_one_that_was_ended_does_no
 
 async def test_what_a_build_waits_for_is_said(app: InProcess) -> None:
     record = build(app).id
-    app.services.builds.note_wait(record, BuildWait.PLACE)
+    app.services.on_engine.builds.note_wait(record, BuildWait.PLACE)
     assert (await app.call("GET", f"/images/builds/{record}")).json()["waits_for"] == "place"
 
 
 async def test_a_build_that_failed_says_why_in_the_form_of_an_error(app: InProcess) -> None:
     record = build(app)
     error = TemplateError("it failed", code="build_failed", hint="repair it")
-    app.services.builds.close(record.id, BuildState.FAILED, error=error)
+    app.services.on_engine.builds.close(record.id, BuildState.FAILED, error=error)
     form = (await app.call("GET", f"/images/builds/{record.id}")).json()
     assert (form["state"], form["phase"]) == ("failed", "done")
     assert form["error"] == {"error": "it failed", "code": "build_failed", "hint": "repair it"}
@@ -103,7 +103,7 @@ async def test_the_list_can_be_of_one_runtime_and_short(app: InProcess) -> None:
 
 async def test_the_log_is_plain_text_from_its_first_byte(app: InProcess) -> None:
     record = build(app)
-    with app.services.builds.open_log(record.id) as log:
+    with app.services.on_engine.builds.open_log(record.id) as log:
         log.write(b"first line\nsecond line\n")
     response = await app.call("GET", f"/images/builds/{record.id}/log")
     assert (response.status_code, response.content) == (200, b"first line\nsecond line\n")
@@ -112,7 +112,7 @@ async def test_the_log_is_plain_text_from_its_first_byte(app: InProcess) -> None
 
 async def test_a_part_of_the_log_can_be_asked_for(app: InProcess) -> None:
     record = build(app)
-    with app.services.builds.open_log(record.id) as log:
+    with app.services.on_engine.builds.open_log(record.id) as log:
         log.write(b"first line\nsecond line\n")
     response = await app.call("GET", f"/images/builds/{record.id}/log", headers={"Range": "bytes=11-"})
     assert (response.status_code, response.content) == (206, b"second line\n")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def logged(app: InProcess, text: bytes) -> str:
     record = build(app)
-    with app.services.builds.open_log(record.id) as log:
+    with app.services.on_engine.builds.open_log(record.id) as log:
         log.write(text)
     return record.id
 
@@ -32,8 +32,8 @@ async def followed(app: InProcess, record: str, **headers: str) -> list[Mapping[
 
 async def test_a_followed_log_is_server_sent_events_with_the_byte_as_id(app: InProcess) -> None:
     record = logged(app, "zwölf\nb\n".encode())
-    app.services.builds.note_step(record, BuildStep(n=1, of=2, name="FROM a"))
-    app.services.builds.close(record, BuildState.SUCCEEDED)
+    app.services.on_engine.builds.note_step(record, BuildStep(n=1, of=2, name="FROM a"))
+    app.services.on_engine.builds.close(record, BuildState.SUCCEEDED)
     response = await app.call("GET", f"/images/builds/{record}/log?follow=1")
     step, first, second, end, rest = response.text.split("\n\n")
     assert step.startswith("id: 0\nevent: step\ndata: {")
@@ -47,7 +47,9 @@ async def test_a_followed_log_is_server_sent_events_with_the_byte_as_id(app: InP
 
 async def test_the_last_event_is_the_ended_build(app: InProcess) -> None:
     record = logged(app, b"")
-    app.services.builds.close(record, BuildState.FAILED, error=TemplateError("it failed", code="build_failed"))
+    app.services.on_engine.builds.close(
+        record, BuildState.FAILED, error=TemplateError("it failed", code="build_failed")
+    )
     *_, end = await followed(app, record)
     assert json.loads(end["data"]) == (await app.call("GET", f"/images/builds/{record}")).json()
 
@@ -55,7 +57,7 @@ async def test_the_last_event_is_the_ended_build(app: InProcess) -> None:
 @pytest.mark.parametrize(("last", "rest"), [("0", ["a", "b", "c"]), ("2", ["b", "c"]), ("6", [])])
 async def test_a_followed_log_goes_on_after_the_last_event(app: InProcess, last: str, rest: list[str]) -> None:
     record = logged(app, b"a\nb\nc\n")
-    app.services.builds.close(record, BuildState.SUCCEEDED)
+    app.services.on_engine.builds.close(record, BuildState.SUCCEEDED)
     events = await followed(app, record, **{"Last-Event-ID": last})
     assert [json.loads(event["data"])["text"] for event in events if event["event"] == "line"] == rest
 
@@ -64,7 +66,7 @@ async def test_a_line_is_sent_as_soon_as_it_is_written(app: InProcess) -> None:
     record = build(app).id
     async with listening(app, f"/images/builds/{record}/log") as listener:
         for text in ("one", "two"):
-            with app.services.builds.open_log(record) as log:
+            with app.services.on_engine.builds.open_log(record) as log:
                 log.write(f"{text}\n".encode())
             assert await listener.next_data() == {"text": text}
 
@@ -80,7 +82,7 @@ async def test_a_client_that_goes_away_leaves_no_task(app: InProcess) -> None:
     async with listening(app, f"/images/builds/{record}/log") as listener:
         await listener.next()
         waiting = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_next"]
-    assert ([task.done() for task in waiting], app.services.builds.growth._bells) == ([True], {})
+    assert ([task.done() for task in waiting], app.services.on_engine.builds.growth._bells) == ([True], {})
 
 
 async def test_an_unknown_build_cannot_be_followed(app: InProcess) -> None:
@@ -97,7 +99,7 @@ async def test_a_place_in_the_log_that_cannot_be_is_refused(app: InProcess, last
 
 async def test_a_log_behind_a_link_is_not_shown(app: InProcess, tmp_path: Path) -> None:
     record = logged(app, b"one\n")
-    path = app.services.builds.log_path(record)
+    path = app.services.on_engine.builds.log_path(record)
     (tmp_path / "secret").write_text("hush")
     path.unlink()
     path.symlink_to(tmp_path / "secret")

@@ -31,7 +31,7 @@ async def test_an_unknown_build_cannot_be_cancelled(app: InProcess) -> None:
 
 async def test_a_build_that_ended_cannot_be_cancelled(app: InProcess) -> None:
     record = build(app).id
-    app.services.builds.close(record, BuildState.SUCCEEDED)
+    app.services.on_engine.builds.close(record, BuildState.SUCCEEDED)
     response = await app.call("DELETE", f"/images/builds/{record}")
     assert (response.status_code, response.json()["code"]) == (409, "build_ended")
 

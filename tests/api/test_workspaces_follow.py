@@ -70,7 +70,7 @@ async def test_what_comes_at_once_is_the_plain_view(app: InProcess) -> None:
 
 
 async def test_each_change_of_the_row_or_its_build_is_an_event(app: InProcess) -> None:
-    record, book = build(app).id, app.services.builds
+    record, book = build(app).id, app.services.on_engine.builds
     identity = await provisioning(app, image=ImageOnRow(source="local-build", build=record))
     async with following(app, identity) as listener:
         seen = [await listener.next_data()]
@@ -133,7 +133,7 @@ async def test_a_client_that_goes_away_leaves_no_task_and_no_listener(app: InPro
         while len(asyncio.all_tasks() - before) < 4:  # noqa: ASYNC110 - the request, the sender, and two waits
             await asyncio.sleep(0)
     left = {task for task in asyncio.all_tasks() - before if not task.done()}
-    assert (left, app.services.store.changes._bells, app.services.builds.changes._bells) == (set(), {}, {})
+    assert (left, app.services.store.changes._bells, app.services.on_engine.builds.changes._bells) == (set(), {}, {})
 
 
 async def test_a_workspace_follows_its_own(app: InProcess) -> None:

@@ -10,10 +10,11 @@ from rich.console import Console
 from workspace_server.cli.display import Display, build_display, workspace_display
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep, BuildWait
 from workspace_server.model.workspace import Failure, Phase
+from workspace_server.workspaces.engine_backend import EngineBackend
 
 from .views import MOMENT, STEP, build, pull, view
 
-IMAGE, ENVIRONMENT, VOLUMES, CONTAINER, START, ONLINE = Phase
+IMAGE, ENVIRONMENT, VOLUMES, CONTAINER, START, ONLINE = EngineBackend.phases
 ALL = tuple((phase, "done") for phase in Phase)
 FAILURE = Failure(code="build_failed", message="step 2 of 5 failed", hint="repair it")
 WIDTHS = [40, 60, 100, 200]

@@ -10,6 +10,7 @@ from workspace_server.api.wire import JsonAnswer
 from workspace_server.images import BuildRecord
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 from workspace_server.model.workspace import Failure, ImageOnRow, Phase, WorkspaceStatus
+from workspace_server.workspaces.engine_backend import EngineBackend
 from workspaces.making import MOMENT, workspace
 
 STEP = BuildStep(n=2, of=5, name="RUN pip install --no-cache-dir -r requirements.txt")
@@ -57,4 +58,4 @@ def view(
         failure=failure,
         image=ImageOnRow(source="local-build", build="01J", **image),
     )
-    return json.loads(JsonAnswer(forms.provisioning(row, built)).body)
+    return json.loads(JsonAnswer(forms.provisioning(row, built, EngineBackend.phases)).body)

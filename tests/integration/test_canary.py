@@ -173,7 +173,7 @@ async def plant_everywhere(run: Run) -> None:
 
 
 def started(server: ServerProcess) -> list[str]:
-    return [str(line["workspace"]) for line in server.log_lines("container started")]
+    return [str(line["workspace"]) for line in server.log_lines("workspace started")]
 
 
 async def planted_process(evidence: Evidence) -> None:

@@ -106,7 +106,7 @@ async def plant_everywhere(run: Run) -> None:
     await run.press.hub.push("team/workspace-template-planted", image)
     workspace = await run.server.create("planted", TOKEN, role=TOKEN, tier=2)
     started = run.server.log_lines
-    await eventually(lambda: any(line["workspace"] == workspace for line in started("container started")), "it runs")
+    await eventually(lambda: any(line["workspace"] == workspace for line in started("workspace started")), "it runs")
     with run.server.log.open("a") as log:
         log.write(f'{{"event":"planted {TOKEN}"}}\n')
     newest = (await run.server.builds())[0]["id"]

@@ -49,7 +49,7 @@ def build(app: InProcess, runtime: str = "langgraph") -> BuildRecord:
     url = RepositoryUrl.parse("https://git.example.org/template")
     template = Template(runtime=runtime, url=url, ref=None, is_default=False)
     identity = BuildIdentity(template=template, commit=COMMIT, platform="linux/amd64")
-    return app.services.builds.open(identity, "no image")
+    return app.services.on_engine.builds.open(identity, "no image")
 
 
 async def events(app: InProcess, workspace_id: str) -> list[tuple[str, Any]]:

@@ -171,6 +171,7 @@ def server(database: Database, engine: MemoryEngine) -> Server:
             tokens=tokens,
             events=log,
             outbound=Outbound(loopback=True, private=True),
+            machines_elsewhere=False,
         ),
     )
 

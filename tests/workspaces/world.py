@@ -326,6 +326,7 @@ async def world(
                 tokens=tokens,
                 events=events,
                 outbound=Outbound(loopback=True, private=True),
+                machines_elsewhere=False,
             ),
         )
         proxy.faults.clear()

@@ -60,7 +60,7 @@ async def open_agents_client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 class AgentProxy:
-    """Forwards JSON-RPC messages to the agents of workspaces."""
+    """Forwards JSON-RPC messages to the agents of workspaces. ``machines_elsewhere``: this server published no port."""
 
     def __init__(
         self,
@@ -70,7 +70,9 @@ class AgentProxy:
         http: httpx.AsyncClient,
         wake: Callable[[str], Awaitable[None]],
         outside: httpx.AsyncClient,
+        machines_elsewhere: bool,
     ) -> None:
+        self._machines_elsewhere = machines_elsewhere
         self._outside = outside
         self._database = database
         self._workspaces = workspaces
@@ -116,7 +118,7 @@ class AgentProxy:
     async def _post(self, target: Workspace, message: bytes, limit: float | None) -> Reply:
         timeout = httpx.Timeout(min(limit or _SILENCE_SECONDS, _SILENCE_SECONDS), connect=_CONNECT_SECONDS)
         # A container's agent is at a port that this server published; one elsewhere is where it may be sent to.
-        http = self._outside if target.runtime == EXTERNAL else self._http
+        http = self._outside if self._machines_elsewhere or target.runtime == EXTERNAL else self._http
         request = http.build_request(
             "POST", target.url, content=message, headers={"Content-Type": "application/json"}, timeout=timeout
         )

@@ -28,6 +28,9 @@ _COMES_ONLINE = frozenset(
 )
 """The statuses that an agent's register ends: it is there, so its workspace is online."""
 
+_OF_THE_NEW_ONE = frozenset({Phase.CONTAINER, Phase.START})
+"""The phases from which on no agent of an earlier container can call: its token is void."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
@@ -43,7 +46,10 @@ class Heartbeat:
 
 
 class AgentRegistry:
-    """Takes the calls of agents. Who calls has been checked before; these methods decide what follows."""
+    """Takes the calls of agents. Who calls has been checked before; these methods decide what follows.
+
+    ``machines_elsewhere``: this server published no agent's port, and no agent was given a token at its start.
+    """
 
     def __init__(
         self,
@@ -53,8 +59,10 @@ class AgentRegistry:
         tokens: TokenStore,
         events: EventLog,
         outbound: Outbound,
+        machines_elsewhere: bool,
     ) -> None:
         self._outbound = outbound
+        self._machines_elsewhere = machines_elsewhere
         self._database = database
         self._workspaces = workspaces
         self._tokens = tokens
@@ -63,14 +71,14 @@ class AgentRegistry:
     async def register(self, workspace_id: str, agent_card: Any, url: str = "") -> str | None:
         """An agent is there: its workspace is online. Returns a token when the workspace had none.
 
-        ``url`` counts of agents that run elsewhere only: of a container this server knows where it published the port.
+        ``url`` counts of agents elsewhere only: of a container this server knows where it published the port.
         Raises InvalidRequestError for one where no agent may be.
         """
         async with self._database.write() as tx:
             row = await self._workspaces.touch(tx, workspace_id, agent_card=agent_card, last_heartbeat_at=now())
             if row is None:
                 raise AuthError("this workspace is not here any more", code="unknown_workspace")
-            if row.runtime == EXTERNAL and url:
+            if url and self._names_its_url(row):
                 url = self._outbound.check(url)
                 row = await self._workspaces.touch(tx, workspace_id, url=url) or row
             if row.status in _COMES_ONLINE and not _is_of_an_earlier_container(row):
@@ -80,6 +88,15 @@ class AgentRegistry:
                 Event(type=EventType.AGENT_CARD_UPDATED, workspace_id=workspace_id, payload={"agent_card": agent_card}),
             )
             return None if await self._tokens.has_live(workspace_id) else await self._tokens.issue(tx, workspace_id)
+
+    def _names_its_url(self, row: Workspace) -> bool:
+        return row.runtime == EXTERNAL or (self._machines_elsewhere and not _is_of_an_earlier_container(row))
+
+    async def awaits_first_call(self, workspace_id: str) -> bool:
+        """Whether a machine was asked for whose agent has no token yet, and nothing else that would prove who it is."""
+        row = await self._workspaces.get(workspace_id) if self._machines_elsewhere else None
+        awaited = row is not None and row.status is WorkspaceStatus.PROVISIONING and row.runtime != EXTERNAL
+        return awaited and row is not None and not _is_of_an_earlier_container(row)
 
     async def heartbeat(self, workspace_id: str, beat: Heartbeat) -> None:
         """An agent is alive: its figures are kept, and its workspace's status follows."""
@@ -141,4 +158,4 @@ def _is_of_an_earlier_container(row: Workspace) -> bool:
     left the container as it was: what the agent says of it is no word about what was wanted since.
     """
     wanted = (WorkspaceStatus.PROVISIONING, WorkspaceStatus.FAILED)
-    return row.status in wanted and Phase.CONTAINER not in row.phases
+    return row.status in wanted and row.phases.keys().isdisjoint(_OF_THE_NEW_ONE)

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from typing import assert_never
 
 from fastapi import Request
 
 from workspace_server.errors import AuthError, ForbiddenError
 from workspace_server.model import names
 from workspace_server.wiring import Services
+from workspace_server.wiring_control_plane import ControlPlaneParts
+from workspace_server.wiring_engine import EngineParts
 
 LISTENER = "workspace_server.listener"
 GATEWAY = "gateway"
@@ -212,6 +215,11 @@ async def _is_address_of(request: Request, workspace_id: str) -> bool:
     expected = request.scope.get(LISTENER) == GATEWAY or opened.settings.admin_token is not None
     if request.client is None or not expected:
         return False
-    wanted = names.workspace_labels(opened.instance, workspace_id)
-    containers = await opened.engine.containers(wanted)
-    return any(container.running and request.client.host in container.addresses for container in containers)
+    match opened.backend:
+        case EngineParts(engine=engine):
+            containers = await engine.containers(names.workspace_labels(opened.instance, workspace_id))
+            return any(container.running and request.client.host in container.addresses for container in containers)
+        case ControlPlaneParts():
+            return False  # nothing here gives addresses to machines
+        case _:
+            assert_never(opened.backend)

@@ -1,6 +1,6 @@
 """The JSON forms of things, as clients read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -13,6 +13,7 @@ from workspace_server.model import names
 from workspace_server.model.build import BuildPhase, BuildState, BuildStep
 from workspace_server.model.container import ImageInfo
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace
+from workspace_server.workspaces.control_plane_backend import SOURCE
 from workspace_server.workspaces.progress import seconds_since
 from workspace_server.workspaces.rollout import Refreshed
 
@@ -143,6 +144,19 @@ def runtime(info: RuntimeInfo) -> Mapping[str, Any]:
     }
 
 
+def runtime_of_control_plane(name: str) -> Mapping[str, Any]:
+    """A runtime where the control plane decides what its machines run: nothing of it is known here, or needed."""
+    return {
+        "name": name,
+        "image_source": SOURCE,
+        "template": None,
+        "provisionable": True,
+        "reason": None,
+        "head": None,
+        "image": None,
+    }
+
+
 def _runtime_image(found: LocalImage | RegistryImage, *, stale: bool) -> Mapping[str, Any]:
     match found:
         case LocalImage():
@@ -205,10 +219,10 @@ def _item(item: Item, why: str) -> Mapping[str, Any]:
     return {"kind": item.kind, "name": item.name, "bytes": item.bytes, "why": why}
 
 
-def provisioning(workspace: Workspace, record: BuildRecord | None) -> Mapping[str, Any]:
-    """How far a workspace's provisioning is, and what it waits for."""
-    phases = [_phase(phase, workspace.phases.get(phase)) for phase in Phase]
-    current = next((phase["name"] for phase in reversed(phases) if phase["state"] != "waiting"), Phase.IMAGE)
+def provisioning(workspace: Workspace, record: BuildRecord | None, possible: Sequence[Phase]) -> Mapping[str, Any]:
+    """How far a workspace's provisioning is, of the phases that are possible, and what it waits for."""
+    phases = [_phase(phase, workspace.phases.get(phase)) for phase in possible]
+    current = next((phase["name"] for phase in reversed(phases) if phase["state"] != "waiting"), possible[0])
     image, failure = workspace.image, workspace.failure
     return {
         "workspace_id": workspace.id,

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/images", tags=["images"])
 @router.get("", summary="List images")
 async def images(request: Request, _: Annotated[Caller, Depends(access.people)]) -> Response:
     """The images that were built on this engine, newest first, with the workspaces that use them."""
-    return JsonAnswer([forms.image(found) for found in await services(request).survey.images()])
+    return JsonAnswer([forms.image(found) for found in await services(request).on_engine.survey.images()])
 
 
 @router.get("/explain", summary="Explain a look-up")
@@ -37,14 +37,14 @@ async def explain(
 ) -> Response:
     """Whether the next workspace of a runtime finds its image, and if not, why. Asks the Git host, changes nothing."""
     opened = services(request)
-    name = opened.runtimes.check(runtime)
-    match opened.images.source:
+    engine, name = opened.on_engine, opened.runtimes.check(runtime)
+    match engine.images.source:
         case LocalBuildSource():
-            return JsonAnswer(forms.explanation(await opened.survey.explain(name, opened.images.source)))
+            return JsonAnswer(forms.explanation(await engine.survey.explain(name, engine.images.source)))
         case RegistrySource():
             raise InvalidRequestError("images come from a registry here: nothing is built", code="not_built_here")
         case _:
-            assert_never(opened.images.source)
+            assert_never(engine.images.source)
 
 
 @router.get("/builds", summary="List builds")
@@ -55,7 +55,7 @@ async def builds(
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
 ) -> Response:
     """The builds of this server's cache, newest first, those under way included."""
-    found = services(request).builds.newest(runtime=runtime or None, limit=limit)
+    found = services(request).on_engine.builds.newest(runtime=runtime or None, limit=limit)
     return JsonAnswer([forms.build(record) for record in found])
 
 
@@ -72,7 +72,7 @@ async def prune(
     _: Annotated[Caller, Depends(access.people)],
 ) -> Response:
     """Removes local images, checkouts and logs beyond the budget, least recently used first; never what is in use."""
-    return JsonAnswer(forms.pruned(await services(request).pruner.prune(dry_run=body.dry_run)))
+    return JsonAnswer(forms.pruned(await services(request).on_engine.pruner.prune(dry_run=body.dry_run)))
 
 
 class StartBuild(BaseModel):
@@ -97,24 +97,24 @@ async def start(
     """
     opened = services(request)
     wish = BuildWish(force=body.force, no_cache=body.no_cache, pull=body.pull)
-    found = await opened.images.begin_build(opened.runtimes.check(body.runtime), wish)
+    found = await opened.on_engine.images.begin_build(opened.runtimes.check(body.runtime), wish)
     if isinstance(found, ImageInfo):
         return JsonAnswer(forms.build_hit(body.runtime, found))
-    return JsonAnswer(forms.build(opened.builds.get(found)), 202)
+    return JsonAnswer(forms.build(opened.on_engine.builds.get(found)), 202)
 
 
 @router.delete("/builds/{build}", summary="Cancel a build")
 async def cancel(request: Request, build: str, caller: Annotated[Caller, Depends(access.people)]) -> Response:
     """Ends a build that is under way, with everything that waits for it; 409 when it has ended."""
     who = "the administrator" if caller.kind is CallerKind.ADMIN else "the owner"
-    await services(request).images.cancel_build(build, who)
+    await services(request).on_engine.images.cancel_build(build, who)
     return JsonAnswer({"status": "cancelled"})
 
 
 @router.get("/builds/{build}", summary="Read a build")
 async def read(request: Request, build: str, _: Annotated[Caller, Depends(access.people)]) -> Response:
     """One build with its steps."""
-    return JsonAnswer(forms.build(services(request).builds.get(build)))
+    return JsonAnswer(forms.build(services(request).on_engine.builds.get(build)))
 
 
 @router.get("/builds/{build}/log", summary="Read a build's log", response_class=PlainTextResponse)
@@ -130,7 +130,7 @@ async def log(
     With `follow=1`, server-sent events: `line` for each line, `step` when the build is at another step, `end` at last.
     An event's id is the byte of the log after it; `Last-Event-ID` resumes there. Every 15 s of silence bring a comment.
     """
-    book = services(request).builds
+    book = services(request).on_engine.builds
     path = book.readable_log(build)
     if not follow:
         return growing_text(path, request.headers)

@@ -31,7 +31,7 @@ async def logs(
     written, and `end` with the container's `exit_code` when it ended, or `error` with an error object when the engine
     went away. Every 15 s of silence bring a comment. 404 `no_container` while there is none.
     """
-    found = services(request).logs
+    found = services(request).on_engine.logs
     container = await found.container(await workspace_of(request, workspace_id))
     if follow:
         return event_stream(request, _events(found.follow(container, tail)))

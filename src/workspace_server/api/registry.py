@@ -40,7 +40,7 @@ async def register(
     request: Request, body: Annotated[Register, Depends(json_body(Register, "invalid request body"))]
 ) -> Response:
     """Brings the workspace online. Needs the workspace's own token once it has one; else the answer holds a new one."""
-    await _own(request, body.id)
+    await _own(request, body.id, first_call=True)
     token = await services(request).registry.register(body.id, body.agent_card, body.url)
     return JsonAnswer({"status": "registered"} | ({"auth_token": token} if token else {}))
 
@@ -56,8 +56,11 @@ async def heartbeat(
     return JsonAnswer({"status": "ok"})
 
 
-async def _own(request: Request, workspace_id: str) -> None:
-    """Let in the workspace itself, by its token; without any token of its own, people and its container's address."""
+async def _own(request: Request, workspace_id: str, *, first_call: bool = False) -> None:
+    """Let in the workspace itself, by its token; without any token of its own, people and its container's address.
+
+    A machine elsewhere that has no token yet may make its ``first_call``, whoever it is by then.
+    """
     caller: Caller = await identify(request)
     if caller.workspace_id == workspace_id and caller.kind is CallerKind.WORKSPACE:
         return
@@ -65,5 +68,7 @@ async def _own(request: Request, workspace_id: str) -> None:
         raise AuthError("invalid workspace auth token", code="invalid_token")
     if await services(request).tokens.has_live(workspace_id):
         raise AuthError("missing workspace auth token", hint="send Authorization: Bearer <content of .auth_token>")
+    if first_call and await services(request).registry.awaits_first_call(workspace_id):
+        return
     if not (caller.is_person or caller.workspace_id == workspace_id):
         raise AuthError("missing workspace auth token")

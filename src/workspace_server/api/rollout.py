@@ -30,7 +30,9 @@ async def refresh(
     """
     opened = services(request)
     try:
-        done = await opened.rollout.refresh(runtime or None, recreate=recreate == "true", force=force == "true")
+        done = await opened.on_engine.rollout.refresh(
+            runtime or None, recreate=recreate == "true", force=force == "true"
+        )
     except InvalidRequestError as error:
         return JsonAnswer({**error.as_dict(), "known_runtimes": opened.runtimes.names}, error.status)
     except InterruptedRefreshError as error:

@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from workspace_server.api.wire import Number, Whole
 from workspace_server.errors import ForbiddenError, InvalidRequestError
-from workspace_server.images import LocalBuildSource, RegistrySource
+from workspace_server.images import LocalBuildSource
 from workspace_server.model.workspace import EXTERNAL, WorkspaceAccess, WorkspaceSpec
 from workspace_server.wiring import Services
+from workspace_server.wiring_control_plane import ControlPlaneParts
+from workspace_server.wiring_engine import EngineParts
 from workspace_server.workspaces.directories import check_access
 from workspace_server.workspaces.templates import ConfigTemplate, unknown_template
 
@@ -186,14 +188,14 @@ def _complaint(field: str, text: str) -> str | None:
 
 
 def _tier(asked: int, opened: Services) -> int:
-    """The tier of a new workspace; without one it is 3 with a registry, as ever, and 2 in a local build."""
-    match opened.images.source:
-        case RegistrySource():
-            default = 3
-        case LocalBuildSource():
+    """The tier of a new workspace; without one it is 3, as ever, and 2 in a local build."""
+    match opened.backend:
+        case EngineParts(images=images) if isinstance(images.source, LocalBuildSource):
             default = 2
+        case EngineParts() | ControlPlaneParts():
+            default = 3
         case _:
-            assert_never(opened.images.source)
+            assert_never(opened.backend)
     tier = asked or min(default, opened.settings.max_tier or 4)
     _check_tier(tier, opened)
     return tier

@@ -18,7 +18,8 @@ from workspace_server.api.wire import JsonAnswer, body_schema, json_body, read_b
 from workspace_server.api.workspace_bodies import ChangeWorkspace, CreateWorkspace, changes_of, spec_of, wants_external
 from workspace_server.errors import AuthError, ForbiddenError
 from workspace_server.model.workspace import WorkspaceSpec
-from workspace_server.workspaces.follow import Progress, build_of
+from workspace_server.wiring import Services
+from workspace_server.workspaces.follow import build_of
 from workspace_server.workspaces.follow import follow as follow_provisioning
 from workspace_server.workspaces.service import ChildrenError
 
@@ -154,14 +155,14 @@ async def provisioning(
     opened = services(request)
     workspace = await workspace_of(request, workspace_id)
     if follow:
-        return event_stream(request, _events(follow_provisioning(opened.store, opened.builds, workspace.id)))
-    return JsonAnswer(forms.provisioning(workspace, build_of(workspace, opened.builds)))
+        return event_stream(request, _followed(opened, workspace.id))
+    return JsonAnswer(forms.provisioning(workspace, build_of(workspace, opened.builds), opened.phases))
 
 
-async def _events(news: AsyncGenerator[Progress, None]) -> AsyncGenerator[ServerSentEvent, None]:
-    async with aclosing(news):
+async def _followed(opened: Services, workspace_id: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async with aclosing(follow_provisioning(opened.store, opened.builds, workspace_id)) as news:
         async for workspace, build in news:
-            yield ServerSentEvent(event="provisioning", data=forms.provisioning(workspace, build))
+            yield ServerSentEvent(event="provisioning", data=forms.provisioning(workspace, build, opened.phases))
 
 
 @router.post("/workspaces/{workspace_id}/a2a", summary="Send a message to an agent")

@@ -21,6 +21,7 @@ _NAMES = {
     "volumes": "network and volumes",
     "container": "container",
     "start": "start",
+    "end": "old machine's end",
     "online": "agent's first call",
 }
 _BUILD_PHASES = ("fetch", "build", "verify")

@@ -2,6 +2,7 @@
 
 from workspace_server.db.database import Database, Transaction, open_database
 from workspace_server.db.events import EventStore
+from workspace_server.db.instances import Instance, InstanceStore
 from workspace_server.db.leases import LeaseStore
 from workspace_server.db.secrets import SecretStore
 from workspace_server.db.tokens import TokenStore
@@ -10,6 +11,8 @@ from workspace_server.db.workspaces import WorkspaceStore
 __all__ = [
     "Database",
     "EventStore",
+    "Instance",
+    "InstanceStore",
     "LeaseStore",
     "SecretStore",
     "TokenStore",

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration: a database that names it needs no migrating."""
 
 metadata = sa.MetaData()
@@ -53,6 +53,8 @@ installation = sa.Table(
     sa.Column("id", sa.Text, nullable=False),
     # The container engine that all servers on this database use.
     sa.Column("engine", sa.Text),
+    # What starts its workspaces, once there are any; nothing is said of an engine.
+    sa.Column("backend", sa.Text),
 )
 
 workspaces = sa.Table(
@@ -78,6 +80,10 @@ workspaces = sa.Table(
     sa.Column("failure", sa.JSON(none_as_null=True)),
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("container_started_at", UtcDateTime),
+    # The machine that a control plane was asked for: with which generation, and what the control plane calls it. The
+    # generation is written before it is asked, the id with its answer, and both are cleared when the machine has ended.
+    sa.Column("instance_id", Line),
+    sa.Column("instance_generation", sa.Integer),
     # Of a removed workspace: nothing of it is left on the engine.
     sa.Column("cleared", sa.Boolean, nullable=False),
     # Of a removed workspace: its /workspace volume and this row are to go, too.

@@ -23,7 +23,8 @@ from workspace_server.model.workspace import (
     may_become,
 )
 
-_COLUMNS = [column for column in workspaces.c if column.name not in ("cleared", "purge")]
+_OF_OTHERS = frozenset({"cleared", "purge", "instance_id", "instance_generation"})
+_COLUMNS = [column for column in workspaces.c if column.name not in _OF_OTHERS]
 
 _PROVISIONED = (WorkspaceStatus.PROVISIONING, WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED)
 

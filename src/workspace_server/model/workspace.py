@@ -56,10 +56,12 @@ class WorkspaceAccess(StrEnum):
 
 
 class Phase(StrEnum):
-    """The steps of a provisioning, in order."""
+    """The steps of a provisioning. Each backend has its own of them, in its own order."""
 
     IMAGE = "image"
     ENVIRONMENT = "environment"
+    END = "end"
+    """Of the machine before."""
     VOLUMES = "volumes"
     CONTAINER = "container"
     START = "start"

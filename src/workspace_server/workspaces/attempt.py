@@ -40,13 +40,15 @@ class Attempt:
         self._phases.enter(phase)
         await self._write(**changes)
 
-    async def enter_with(self, phase: Phase, change: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def enter_with(
+        self, phase: Phase, change: Callable[[Transaction], Awaitable[T]], *, durable: bool = False
+    ) -> T:
         """Begin a phase, and make a change in the same transaction: right only as long as this attempt counts.
 
         Raises SupersededError; then nothing was changed.
         """
         self._phases.enter(phase)
-        async with self._database.write(durable=False) as tx:
+        async with self._database.write(durable=durable) as tx:
             row = await self._progress(tx)
             result = await change(tx)
         self.workspace = row

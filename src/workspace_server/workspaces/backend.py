@@ -4,17 +4,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from workspace_server.model.workspace import Workspace
+from workspace_server.model.workspace import Phase, Workspace
 from workspace_server.workspaces.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a workspace's agent runs in, as found. ``url`` is where the agent listens, as far as that is known."""
+    """What a workspace's agent runs in, as found. ``url`` is where the agent listens, as far as that is known.
+
+    ``running`` is None where the backend cannot say, or need not.
+    """
 
     id: str
     workspace_id: str
-    running: bool
+    generation: int
+    running: bool | None
     url: str | None
 
 
@@ -32,6 +36,14 @@ class Backend(Protocol):
     @property
     def image_source(self) -> str:
         """Where a workspace's image comes from, as its row tells it."""
+
+    @property
+    def noun(self) -> str:
+        """What its machines are called where people read of them."""
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """The steps of a provisioning here, in order."""
 
     async def check(self) -> None:
         """Raise SettingsError when this server must not work on it, UnavailableError while it is away."""
@@ -51,11 +63,11 @@ class Backend(Protocol):
     async def watch(self, notice: Callable[[], None]) -> None:
         """Call ``notice`` when a machine ends, and whenever something may have been missed; for ever."""
 
-    async def wait_exit(self, machine: Machine) -> int:
-        """Wait until it ends; its exit code."""
+    async def wait_end(self, machine: Machine) -> str:
+        """Wait until it ends; how it did, to follow "it ended"."""
 
-    async def halt(self, machine: Machine) -> None:
-        """End it, and keep it for whoever wants to look inside."""
+    async def halt(self, workspace: Workspace) -> None:
+        """End the machine of this generation, and keep what can be kept for whoever wants to look inside."""
 
     async def stop(self, workspace_id: str) -> None:
         """Remove its machines; what it wrote stays."""

@@ -34,6 +34,9 @@ _DEATHS = frozenset({EventAction.CONNECTED, EventAction.DIE, EventAction.OOM, Ev
 class EngineBackend:
     """The backend that is a container engine. The order of its steps is the order in which they may fail harmlessly."""
 
+    noun = "container"
+    phases = (Phase.IMAGE, Phase.ENVIRONMENT, Phase.VOLUMES, Phase.CONTAINER, Phase.START, Phase.ONLINE)
+
     def __init__(
         self,
         *,
@@ -120,7 +123,13 @@ class EngineBackend:
         done = {"config_digest": configuration.digest, "apply_config": False, "reset_session": False}
         await both(self._engine.start(container_id), attempt.enter(Phase.START, **done))
         container = await self._engine.container(container_id)
-        return Machine(id=container_id, workspace_id=workspace.id, running=True, url=_url(container))
+        return Machine(
+            id=container_id,
+            workspace_id=workspace.id,
+            generation=workspace.generation,
+            running=True,
+            url=_url(container),
+        )
 
     async def _ensure_volumes(self, attempt: Attempt) -> None:
         """Make the volumes that are missing."""
@@ -171,13 +180,14 @@ class EngineBackend:
             if event.action in _DEATHS:
                 notice()
 
-    async def wait_exit(self, machine: Machine) -> int:
-        """Wait until the container ends; its exit code."""
-        return await self._engine.wait_exit(machine.id)
+    async def wait_end(self, machine: Machine) -> str:
+        """Wait until the container ends; with which exit code."""
+        return f"with exit code {await self._engine.wait_exit(machine.id)}"
 
-    async def halt(self, machine: Machine) -> None:
+    async def halt(self, workspace: Workspace) -> None:
         """Stop the container, and keep it."""
-        await self._engine.stop_container(machine.id)
+        for container in await self._engine.containers(self._of_generation(workspace)):
+            await self._engine.stop_container(container.id)
 
     async def stop(self, workspace_id: str) -> None:
         """Remove its containers; its volumes stay."""
@@ -211,6 +221,7 @@ def _machine(container: ContainerInfo) -> Machine:
     return Machine(
         id=container.id,
         workspace_id=container.labels[names.WORKSPACE_ID],
+        generation=int(container.labels.get(names.GENERATION, "0")),
         running=container.running,
         url=_url(container),
     )

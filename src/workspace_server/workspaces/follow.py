@@ -1,6 +1,8 @@
 """Following a workspace's provisioning: its row and the build that it waits for, until it is provisioned or failed."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from workspace_server.concurrency import first_of
@@ -12,7 +14,7 @@ from workspace_server.model.workspace import Workspace, WorkspaceStatus
 Progress = tuple[Workspace, BuildRecord | None]
 
 
-async def follow(rows: WorkspaceStore, book: BuildBook, workspace_id: str) -> AsyncGenerator[Progress, None]:
+async def follow(rows: WorkspaceStore, book: BuildBook | None, workspace_id: str) -> AsyncGenerator[Progress, None]:
     """How far a workspace is: at once, then at each change, and at last when it is not being provisioned any more.
 
     Changes that come faster than they are taken come as one. The row is read again only when it was written.
@@ -25,7 +27,7 @@ async def follow(rows: WorkspaceStore, book: BuildBook, workspace_id: str) -> As
             workspace = await rows.get(workspace_id)
             if workspace is None:
                 return  # removed and forgotten
-            with book.changes.listen(_build_id(workspace)) as build_changed:
+            with _changes_of(workspace, book) as build_changed:
                 while not row_changed.is_set():
                     build_changed.clear()
                     build = build_of(workspace, book)
@@ -38,13 +40,17 @@ async def follow(rows: WorkspaceStore, book: BuildBook, workspace_id: str) -> As
                     await first_of(row_changed.wait(), build_changed.wait())
 
 
-def build_of(workspace: Workspace, book: BuildBook) -> BuildRecord | None:
+def build_of(workspace: Workspace, book: BuildBook | None) -> BuildRecord | None:
     """The build that a workspace waits for, or waited for; None when there was none, or its record is gone."""
     build_id = _build_id(workspace)
     try:
-        return book.get(build_id) if build_id else None
+        return book.get(build_id) if book and build_id else None
     except NotFoundError:
         return None
+
+
+def _changes_of(workspace: Workspace, book: BuildBook | None) -> AbstractContextManager[asyncio.Event]:
+    return nullcontext(asyncio.Event()) if book is None else book.changes.listen(_build_id(workspace))
 
 
 def _build_id(workspace: Workspace) -> str | None:

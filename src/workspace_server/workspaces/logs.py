@@ -56,7 +56,12 @@ class ContainerLogs:
 async def last_words(engine: Engine, container: str) -> str:
     """The last lines of a container (id or name) as an error tells them: no terminal obeys them, none is endless."""
     try:
-        written = plain(await engine.logs_tail(container, _LAST_LINES)).strip()
+        return as_last_words(await engine.logs_tail(container, _LAST_LINES))
     except WorkspaceServerError:
         return "(its log could not be read)"
-    return "\n".join(shortened(line, _LONGEST_LINE) for line in written.splitlines()) or "(it wrote nothing)"
+
+
+def as_last_words(written: str) -> str:
+    """The end of what was written, as an error tells it: no terminal obeys it, and no line is endless."""
+    lines = plain(written).strip().splitlines()[-_LAST_LINES:]
+    return "\n".join(shortened(line, _LONGEST_LINE) for line in lines) or "(it wrote nothing)"

@@ -30,7 +30,7 @@ AT_ONCE = 4
 class Observer:
     """Compares the backend's machines with the rows. ``stop`` and ``clear`` begin the work that a difference asks for.
 
-    ``stop``: of a workspace that is to rest, ``clear``: of one that is nobody's.
+    ``stop``: of a workspace that is to rest, or failed with this very machine; ``clear``: of one that is nobody's.
     """
 
     def __init__(
@@ -60,17 +60,22 @@ class Observer:
         living = await self._workspaces.with_status(_S.ONLINE, _S.DEGRADED)
         for workspace in filter(is_external, living):
             await self._mark_stale(workspace)
+        failed = await self._workspaces.with_status(_S.FAILED)
         resting = await self._workspaces.with_status(_S.PAUSED, _S.HIBERNATING, _S.HIBERNATED)
         try:
             found = {machine.workspace_id: machine for machine in await self._backend.machines()}
         except (UnavailableError, DeadlineError) as error:
-            log.warning("the engine cannot be observed", error=error.message)
+            log.warning("the machines cannot be observed", error=error.message)
             return False
         marked = [
             await self._compare(workspace, found.get(workspace.id))
             for workspace in living
             if not is_external(workspace)
         ]
+        for workspace in failed:
+            machine = found.get(workspace.id)
+            if machine and machine.running is not False and machine.generation == workspace.generation:
+                self._stop(workspace.id)
         for workspace in resting:
             if workspace.id in found or workspace.status is _S.HIBERNATING:
                 self._stop(workspace.id)
@@ -92,8 +97,10 @@ class Observer:
 
     async def _compare(self, workspace: Workspace, machine: Machine | None) -> bool:
         """Whether the workspace was marked offline."""
-        if machine is None or not machine.running:
-            return await self._mark_offline(workspace, "its container does not run")
+        if machine is None or machine.running is False:
+            return await self._mark_offline(workspace, f"its {self._backend.noun} does not run")
+        if machine.running is None:
+            return False  # nobody can say: whoever is silent may only be as cut off as the backend is
         last = max(workspace.last_heartbeat_at or self._began, self._began)
         if datetime.now(UTC) - last > SILENCE:
             return await self._mark_offline(workspace, "its agent is silent")
@@ -152,8 +159,8 @@ class Observer:
     async def _give_up(self, workspace: Workspace) -> None:
         """It died too often: it stays down, and says with which last words."""
         error = TemplateError(
-            f"the container ended {restarts.LIMIT} times within {restarts.WINDOW.seconds // 60} minutes and is not"
-            f" started again\n{await self._backend.last_words(workspace.id)}",
+            f"the {self._backend.noun} ended {restarts.LIMIT} times within {restarts.WINDOW.seconds // 60} minutes"
+            f" and is not started again\n{await self._backend.last_words(workspace.id)}",
             code="crash_loop",
             hint="correct what the last lines complain of, then restart the workspace",
         )

@@ -42,10 +42,10 @@ class Phases:
                 entry |= {"state": state, "seconds": seconds_since(entry["started_at"])}
 
 
-def begun() -> dict[str, Any]:
+def begun(phase: Phase) -> dict[str, Any]:
     """A provisioning's first phase, for the row."""
     phases = Phases()
-    phases.enter(Phase.IMAGE)
+    phases.enter(phase)
     return phases.as_json()
 
 

@@ -26,8 +26,18 @@ T = TypeVar("T")
 _GRACE_SECONDS = 60.0
 _RESTARTS_AT_ONCE = 4
 _SILENT: Final = "agent_silent"
-_ENDS_THE_WAIT = frozenset({EventType.ONLINE, EventType.REMOVED, EventType.PROVISIONING, EventType.PAUSED})
-_PASSING = frozenset({"engine_unavailable", "database_unavailable"})
+_ENDS_THE_WAIT = frozenset(
+    {
+        *(EventType.ONLINE, EventType.REMOVED, EventType.PROVISIONING, EventType.PAUSED),
+        EventType.PROVISION_FAILED,
+    }
+)
+_PASSING = frozenset(
+    {
+        *("engine_unavailable", "database_unavailable"),
+        *("control_plane_unavailable", "instance_unknown", "machine_not_ended"),
+    }
+)
 """What is away comes back: a wish that needs it waits."""
 
 
@@ -52,7 +62,7 @@ class Provisioner:
         self._turns = asyncio.Semaphore(_RESTARTS_AT_ONCE)
 
     async def provision(self, workspace: Workspace) -> None:
-        """Make the container of a claimed workspace and wait for its agent; a failure is written to the row.
+        """Make the machine of a claimed workspace and wait for its agent; a failure is written to the row.
 
         Raises SupersededError when the workspace was removed meanwhile.
         """
@@ -61,7 +71,7 @@ class Provisioner:
             await self._run(attempt)
 
     async def resume(self, workspace: Workspace) -> bool:
-        """Go on where an earlier server stopped, when this generation's container runs already."""
+        """Go on where an earlier server stopped, when this generation's machine runs already."""
         attempt = self._attempt(workspace)
         async with self._patient(attempt):
             machine = await self._backend.running(workspace)
@@ -109,16 +119,16 @@ class Provisioner:
 
     async def _started(self, attempt: Attempt, machine: Machine) -> None:
         """Record where the agent listens, and that its time to call began."""
-        url = machine.url or ""
+        url = {} if machine.url is None else {"url": machine.url}  # else its agent names it, and may have done so
         started = attempt.workspace.container_started_at or datetime.now(UTC)
         cleared = {} if attempt.workspace.failure is None else {"failure": None, "last_sample_error": ""}
-        await attempt.enter(Phase.ONLINE, url=url, container_started_at=started, **cleared)
-        log.info("container started", workspace=attempt.workspace.id, container=machine.id[:12], url=url)
+        await attempt.enter(Phase.ONLINE, container_started_at=started, **url, **cleared)
+        log.info("workspace started", workspace=attempt.workspace.id, machine=machine.id[:12], **url)
 
     async def _until_online(
         self, attempt: Attempt, machine: Machine, news: "asyncio.Queue[Event]", *, grace: float = 0.0
     ) -> None:
-        """Wait for the agent's first call. Raises TemplateError when its container ends, or stays silent too long.
+        """Wait for the agent's first call. Raises TemplateError when its machine ends, or stays silent too long.
 
         ``grace`` is how long it may take at least: nobody could call while there was no server.
         """
@@ -129,14 +139,14 @@ class Provisioner:
         failure: TemplateError | None = None
         try:
             async with Deadline(max(limit - spent, min(limit, grace))).limit("waiting for the agent"):
-                exit_code = await first_of(self._online(workspace, news), self._backend.wait_exit(machine))
-            if exit_code is not None:
-                failure = await self._exited(machine, exit_code)
+                ended = await first_of(self._online(workspace, news), self._backend.wait_end(machine))
+            if ended is not None:
+                failure = await self._exited(machine, ended)
         except DeadlineError:
             failure = await self._silent(machine, limit)
         if failure is not None and await self._still_waits(workspace):  # a call while we looked counts
             if failure.code == _SILENT:
-                await self._backend.halt(machine)  # and keep it, for whoever wants to look inside
+                await self._backend.halt(workspace)  # and keep it, for whoever wants to look inside
             raise failure
         await attempt.finish()
         log.info("workspace online", workspace=workspace.id, name=workspace.name)
@@ -152,9 +162,9 @@ class Provisioner:
         row = await self._workspaces.get(workspace.id)
         return row is not None and row.status is WorkspaceStatus.PROVISIONING
 
-    async def _exited(self, machine: Machine, exit_code: int) -> TemplateError:
+    async def _exited(self, machine: Machine, how: str) -> TemplateError:
         return TemplateError(
-            f"the agent's container ended with exit code {exit_code} before the agent's first call\n"
+            f"the agent's {self._backend.noun} ended {how} before the agent's first call\n"
             + await self._backend.last_words(machine.workspace_id),
             code="agent_exited",
             hint="correct what the last lines complain of, then create the workspace again",
@@ -163,9 +173,9 @@ class Provisioner:
     async def _silent(self, machine: Machine, limit: float) -> TemplateError:
         lines, url = await self._backend.last_words(machine.workspace_id), without_user(self._settings.agents_url)
         return TemplateError(
-            f"the container runs, but its agent did not call this server within {limit:g} s\n{lines}",
+            f"the {self._backend.noun} runs, but its agent did not call this server within {limit:g} s\n{lines}",
             code=_SILENT,
-            hint=f"does the container reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
+            hint=f"does the {self._backend.noun} reach {url}? PROVISION_TIMEOUT_SECONDS sets the limit",
         )
 
     async def _give_up(self, attempt: Attempt, error: WorkspaceServerError) -> None:

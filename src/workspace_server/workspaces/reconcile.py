@@ -116,7 +116,7 @@ class Reconciler:
         try:
             await self._backend.check()
         except WorkspaceServerError as error:
-            log.warning("nothing is done on this engine", code=error.code, error=error.message, hint=error.hint)
+            log.warning("nothing is done on this backend", code=error.code, error=error.message, hint=error.hint)
             return False
         return True
 
@@ -164,12 +164,15 @@ class Reconciler:
 
     async def _provision(self, workspace: Workspace) -> None:
         self._provisioning[workspace.id] = workspace.generation
-        if workspace.generation and await self._provisioner.resume(workspace):
-            return
         if not self._pauses.over(workspace.id, workspace.generation):
             return
+        if workspace.generation and await self._provisioner.resume(workspace):
+            self._pauses.lengthen(workspace.id, workspace.generation)
+            await self._end_pause_of_provisioned(workspace.id)
+            return
         async with self._database.write(durable=False) as tx:
-            claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation, begun())
+            first = begun(self._backend.phases[0])
+            claimed = await self._workspaces.claim(tx, workspace.id, workspace.generation, first)
         if claimed is None:
             self._wishes.set()  # wanted once more, or not any more, since the row was read
             return
@@ -178,9 +181,12 @@ class Reconciler:
             await self._provisioner.provision(claimed)
         finally:
             self._pauses.lengthen(workspace.id, claimed.generation)
-        row = await self._workspaces.get(workspace.id)
+        await self._end_pause_of_provisioned(workspace.id)
+
+    async def _end_pause_of_provisioned(self, workspace_id: str) -> None:
+        row = await self._workspaces.get(workspace_id)
         if row is None or row.status is not WorkspaceStatus.PROVISIONING:
-            self._pauses.end(workspace.id)
+            self._pauses.end(workspace_id)
 
     async def _provision_after(self, under_way: "asyncio.Task[None]", workspace_id: str) -> None:
         """What was under way is superseded. A build that it waited for goes on, and is joined."""
@@ -196,6 +202,8 @@ class Reconciler:
             under_way.cancel()
             await asyncio.wait([under_way])
         row = await self._workspaces.get(workspace_id)
+        if row is not None and row.status is WorkspaceStatus.FAILED:
+            await self._backend.halt(row)
         if row is None or row.status not in _RESTING:
             return
         await self._backend.stop(workspace_id)
