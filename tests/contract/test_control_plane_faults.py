@@ -16,6 +16,7 @@ from support.control_plane import BIG, LOST, Answer, ControlPlane, Fault, told
 from support.server import eventually
 from workspace_server import wiring_control_plane
 from workspace_server.control_plane.machines import ControlPlane as Client
+from workspace_server.errors import AuthError
 from workspace_server.model.workspace import WorkspaceStatus
 
 from .ledger import Trial, watched
@@ -53,6 +54,7 @@ WITH_A_BODY: dict[str, Make] = {
 START: dict[str, Make] = {
     **ANY,
     **WITH_A_BODY,
+    "a proxy's 404": fault(Answer(404, b"404 page not found", "text/plain"), acts=0),
     "200 instead of 201": fault(lambda right: Answer(200, right.body)),
     "no id in the answer": fault(told(201, state="pending")),
     "the workspace's id for the machine's": fault(told(201, instance_id="0123abcd-4567-89ab-cdef-0123456789ab" * 9)),
@@ -122,7 +124,8 @@ async def agents(stand: Stand) -> None:
                 row = await stand.opened.services.store.get(machine.workspace_id)
                 waits = row is not None and row.status is WorkspaceStatus.PROVISIONING
                 if waits and row is not None and str(row.generation) == machine.generation:
-                    await stand.agent_calls(machine.workspace_id)
+                    with suppress(AuthError):  # removed meanwhile
+                        await stand.agent_calls(machine.workspace_id)
         await asyncio.sleep(0.02)
 
 
