@@ -1,6 +1,6 @@
 """Every backend, one after the other; what is waited for between two looks is short."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from workspace_server import wiring_control_plane
 from workspace_server.workspaces import reconcile
 from workspace_server.workspaces.control_plane_backend import Pace
 
+from .ledger import Trial, markdown
 from .stands import Stand, control_plane_stand, engine_stand
 
 
@@ -21,13 +22,39 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["control plane", pytest.param("engine", marks=pytest.mark.engine)])
-async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stand]:
-    """A server on a backend, of which nothing runs any more at the end of a test that removed its workspaces."""
+def engine_at(request: pytest.FixtureRequest) -> str | None:
+    """The engine's address; None: the control plane's turn."""
+    if request.param != "engine":
+        return None
+    request.getfixturevalue("workspace_network")
+    return str(request.getfixturevalue("engine_url"))
+
+
+@pytest.fixture
+async def stand(engine_at: str | None, tmp_path: Path) -> AsyncIterator[Stand]:
+    """A server on a backend."""
     (tmp_path / "home").mkdir()
-    if request.param == "engine":
-        request.getfixturevalue("workspace_network")
-        async with engine_stand(tmp_path, request.getfixturevalue("engine_url")) as opened:
-            yield opened
-    else:
-        async with control_plane_stand(tmp_path) as opened:
-            yield opened
+    opening = control_plane_stand(tmp_path) if engine_at is None else engine_stand(tmp_path, engine_at)
+    async with opening as opened:
+        yield opened
+
+
+_TRIALS: list[Trial] = []
+
+
+@pytest.fixture
+def trial() -> Callable[[str, str], Trial]:
+    """Begin a row of the table. It is there whatever becomes of the test."""
+
+    def begin(during: str, name: str) -> Trial:
+        _TRIALS.append(Trial(during, name))
+        return _TRIALS[-1]
+
+    return begin
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _TRIALS:
+        terminalreporter.section("faults of the control plane")
+        for line in markdown(_TRIALS):
+            terminalreporter.write_line(line)

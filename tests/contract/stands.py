@@ -142,8 +142,8 @@ class Stand:
         self.app = await self._stack.enter_async_context(in_process(self.directory, **variables))
 
     async def stop(self) -> None:
-        await self._stack.aclose()
         self.app = None
+        await self._stack.aclose()
 
     async def restart(self, **settings: str) -> None:
         await self.stop()

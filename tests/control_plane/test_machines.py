@@ -199,12 +199,15 @@ async def test_a_machine_is_gone_when_the_control_plane_itself_says_so(
 
 @pytest.mark.parametrize("body", [b"404 page not found", b"<html>", b""])
 async def test_a_404_of_anybody_else_is_doubt(served: Served, client: ControlPlane, body: bytes) -> None:
-    served.fault("any", Answer(404, body, "text/html"), times=2)
+    served.fault("any", Answer(404, body, "text/html"), times=3)
 
     with pytest.raises(UnavailableError):
         await client.state(W, "i-1")
-    with pytest.raises(RefusedError):
+    with pytest.raises(UnavailableError):
         await client.stop(W, "i-1")
+    with pytest.raises(UnavailableError) as caught:
+        await client.start(ORDER, again=False)
+    assert caught.value.code == "instance_unknown"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429])

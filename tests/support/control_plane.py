@@ -90,6 +90,7 @@ class Fault:
     late: float = 0.0
     fired: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    acted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ControlPlane:
@@ -144,6 +145,7 @@ class ControlPlane:
         right = told(200)
         for _ in range(fault.acts):
             right = await self._act(call)
+        fault.acted.set()
         await asyncio.sleep(fault.late)
         if callable(fault.answer):
             return fault.answer(right)

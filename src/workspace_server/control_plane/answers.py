@@ -13,6 +13,7 @@ from workspace_server.control_plane.faults import LostError
 
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 """Refusals that are about the moment, not about what was asked for."""
+_NOTHING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,14 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it is a considered no, and not one of the moment."""
+        """Whether it is a considered no: not one of the moment, nor somebody else's word that there is no such page."""
         considered = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        return considered and self.status not in PASSING
+        return considered and self.status not in PASSING and (self.status not in _NOTHING or self.fields is not None)
 
     @property
     def says_gone(self) -> bool:
         """Whether the control plane says that there is no such machine. Anybody can answer 404; it does so in JSON."""
-        return self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) and self.fields is not None
+        return self.status in _NOTHING and self.fields is not None
 
 
 async def read(response: httpx.Response, most: int) -> Answer:
