@@ -32,7 +32,7 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",  # a jump counts at once
             "DONT_FAKE_MONOTONIC": "1",
-            # Else every wait of a thread with a time-out, and so every hand-over of Python's lock, ends at once: it spins.
+            # Else a thread's wait with a time-out, and so every hand-over of Python's lock, ends at once: it spins.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 

@@ -12,7 +12,7 @@ import structlog
 
 from workspace_server.concurrency import TaskScope, periodic
 from workspace_server.db import Database, WorkspaceStore
-from workspace_server.errors import WorkspaceServerError
+from workspace_server.errors import UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
@@ -92,7 +92,8 @@ class Reconciler:
 
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
-        if not await self._may_work():
+        if (hindrance := await self._hindrance()) is not None:
+            await self._say_what_is_waited_for(hindrance)
             return
         for workspace_id, purge in await self._workspaces.to_clear():
             if self._clearing.get(workspace_id) != purge:
@@ -109,16 +110,26 @@ class Reconciler:
 
     async def observe(self) -> None:
         """Compare the engine's containers with the rows; what died is wanted again soon."""
-        if await self._may_work() and await self._observer.observe():
+        if await self._hindrance() is None and await self._observer.observe():
             self._wishes.set()
 
-    async def _may_work(self) -> bool:
+    async def _hindrance(self) -> WorkspaceServerError | None:
+        """Why nothing may be done on this engine now, if anything."""
         try:
             await self._backend.check()
         except WorkspaceServerError as error:
             log.warning("nothing is done on this engine", code=error.code, error=error.message, hint=error.hint)
-            return False
-        return True
+            return error
+        return None
+
+    async def _say_what_is_waited_for(self, error: WorkspaceServerError) -> None:
+        """On the rows that wait, once: a lease is taken for it, and other servers may be better off."""
+        if not isinstance(error, UnavailableError):
+            return  # for good: it is for the others to work here
+        for workspace in await self._workspaces.with_status(WorkspaceStatus.PROVISIONING):
+            says_so = workspace.failure is not None and workspace.failure.code == error.code
+            if not says_so and workspace.id not in self._working:
+                self._work(workspace.id, partial(self._provisioner.wait, workspace, error))
 
     def _begin_stopping(self, workspace_id: str) -> None:
         """After what is under way on the workspace, which it ends."""
