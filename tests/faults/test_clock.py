@@ -8,6 +8,7 @@ import pytest
 
 from support.server import eventually
 
+from .databases import Database
 from .ground import Ground, held, open_ground
 from .table import Trial
 from .test_kill import CREATE
@@ -50,9 +51,9 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 async def clocked(
-    faulty_engine: str, workspace_network: None, tmp_path: Path, clock: Clock, database: dict[str, str]
+    faulty_engine: str, workspace_network: None, tmp_path: Path, clock: Clock, database: Database
 ) -> AsyncIterator[Ground]:
-    async with open_ground(tmp_path, faulty_engine, **clock.environment, **database) as opened:
+    async with open_ground(tmp_path, faulty_engine, **clock.environment, **database.settings) as opened:
         yield opened
 
 
