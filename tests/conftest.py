@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from support import database
 from support.engine import Engine, EngineError, engine, engine_address
 from support.git_server import GitServer, git_server
 from support.postgres import Postgres, postgres
@@ -60,6 +61,14 @@ def cluster() -> Iterator[Postgres]:
     """PostgreSQL, started when the first test needs it."""
     with postgres() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chosen_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    if database.is_postgresql():
+        database.cluster = request.getfixturevalue("cluster")
+    yield
+    database.cluster = None
 
 
 @pytest.fixture

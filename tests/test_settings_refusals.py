@@ -24,6 +24,7 @@ NUMBERS = {
 NUMBERS_OR_BLANK = {**NUMBERS, "MOLECULE_MAX_TIER": "2"}
 WORDS = {
     "MOLECULE_ENV": ("production", "'development', 'staging' or 'production'"),
+    "MOLECULE_DEPLOY_MODE": ("self-hosted", "'saas' or 'self-hosted'"),
     "MOLECULE_OWNER_TOKEN": ("required", "'auto' or 'required'"),
     "IMAGE_AUTO_REFRESH": ("true", "'true' or 'false'"),
     "MOLECULE_IMAGE_PULL": ("always", "'missing' or 'always'"),
@@ -179,10 +180,23 @@ def test_a_database_that_is_not_postgresql_is_refused_without_showing_its_url(ur
     )
 
 
-def test_a_control_plane_is_refused_rather_than_ignored() -> None:
-    assert refusal(MOLECULE_ORG_ID="org").message == (
-        "MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it"
+def test_a_hosted_server_without_an_administrator_is_refused() -> None:
+    assert refusal(MOLECULE_ORG_ID="org", PLATFORM_URL="https://acme.example.org").message == (
+        "MOLECULE_ORG_ID needs ADMIN_TOKEN: a hosted server has no owner on its machine,"
+        " and the control plane knows it by this token"
     )
+
+
+def test_a_hosted_server_that_machines_elsewhere_cannot_reach_is_refused() -> None:
+    assert refusal(MOLECULE_ORG_ID="org", ADMIN_TOKEN="t").message == (
+        "MOLECULE_ORG_ID needs PLATFORM_URL: host.docker.internal means nothing to machines elsewhere"
+    )
+
+
+@pytest.mark.parametrize("value", ["a b", "a/b", "a;b", "é", "a" * 129])
+@pytest.mark.parametrize("variable", ["MOLECULE_ORG_ID", "MOLECULE_ORG_SLUG"])
+def test_a_name_of_an_organisation_that_fits_no_header_is_refused(variable: str, value: str) -> None:
+    assert refusal(**{variable: value}).message.startswith(f"{variable}='{value}' has the wrong form")
 
 
 def test_every_wrong_variable_is_named_at_once() -> None:

@@ -7,6 +7,7 @@ from fastapi_offline import FastAPIOffline
 
 from workspace_server import __version__
 from workspace_server.api import edge, health, images, lifecycle, logs, registry, rollout, runtimes, secrets, workspaces
+from workspace_server.api.relay import relay
 from workspace_server.wiring import Services
 
 _DESCRIPTION = """
@@ -31,4 +32,6 @@ def create_app(services: Services) -> FastAPI:
     edge.install(app, services.settings)
     for module in (health, workspaces, lifecycle, logs, secrets, registry, runtimes, images, rollout):
         app.include_router(module.router, responses={"4XX": _REFUSAL})
+    if services.upstream is not None:
+        app.router.routes.append(relay(services.upstream))
     return app

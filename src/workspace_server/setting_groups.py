@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 from workspace_server.setting_values import (
     AutoRefresh,
+    DeployMode,
+    DeployModeName,
     Place,
     Places,
     Platform,
@@ -231,14 +233,23 @@ class ControlPlaneSettings(Group):
     org_id: str | None = Field(
         None,
         alias="MOLECULE_ORG_ID",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
         description="Organisation this server works for; set, its workspaces are started by the control plane.",
-        examples=["(unset)"],
+        examples=["org-1234"],
     )
     org_slug: str | None = Field(
         None,
         alias="MOLECULE_ORG_SLUG",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
         description="Name of the organisation in addresses; with CP_UPSTREAM_URL, its members' sessions are accepted.",
         examples=["acme"],
+    )
+    deploy_mode: DeployModeName = Field(
+        None,
+        alias="MOLECULE_DEPLOY_MODE",
+        description="saas: agents elsewhere may be in private networks; self-hosted (selfhosted, standalone): not."
+        " Unset: saas where MOLECULE_ORG_ID is set.",
+        examples=["self-hosted"],
     )
     cp_url: WebAddress = Field(
         _CONTROL_PLANE,
@@ -276,3 +287,13 @@ class ControlPlaneSettings(Group):
         description="Token of the control plane's calls for administrators. Unset: the shared secret.",
         examples=["a long random string"],
     )
+
+    @property
+    def hosted(self) -> bool:
+        """Whether this server is part of the hosted product, whose private network agents elsewhere may be in.
+
+        Not the same as who starts workspaces: only ``org_id`` decides that.
+        """
+        if self.deploy_mode is None:
+            return self.org_id is not None
+        return self.deploy_mode is DeployMode.SAAS

@@ -43,10 +43,24 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class DeployMode(StrEnum):
+    """Whose machine this server runs on (``MOLECULE_DEPLOY_MODE``)."""
+
+    SAAS = "saas"
+    SELF_HOSTED = "self-hosted"
+
+
 def _environment(value: str) -> str:
     short = {"dev": "development", "prod": "production", "": "development"}
     name = value.strip().lower()
     return short.get(name, name)
+
+
+def _deploy_mode(value: str | None) -> str | None:
+    if value is None:
+        return None
+    name = value.strip().lower()
+    return "self-hosted" if name in ("selfhosted", "standalone") else name
 
 
 def _registry(value: str | None) -> RegistryPrefix | None:
@@ -124,6 +138,7 @@ DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
 """The key's text; what it stands for is checked, and never shown."""
 EnvironmentName = Annotated[Environment, BeforeValidator(_environment)]
+DeployModeName = Annotated[DeployMode | None, BeforeValidator(_deploy_mode)]
 Registry = Annotated[RegistryPrefix | None, BeforeValidator(_registry), PlainSerializer(str)]
 Platform = Annotated[str | None, BeforeValidator(_platform)]
 """``os/architecture[/variant]``; empty: no preference."""

@@ -134,8 +134,15 @@ class Settings(ControlPlaneSettings, WorkspaceSettings, ImageSettings):
             raise ValueError("SECRETS_ENCRYPTION_KEY_PREVIOUS is set without SECRETS_ENCRYPTION_KEY")
         if self.database_url is not None and self.secrets_key is None:
             raise ValueError("DATABASE_URL needs SECRETS_ENCRYPTION_KEY: all servers on a database share the key")
-        if self.org_id is not None:
-            raise ValueError("MOLECULE_ORG_ID is set, but this version has no control-plane backend; unset it")
+        if self.org_id is not None and self.admin_token is None:
+            raise ValueError(
+                "MOLECULE_ORG_ID needs ADMIN_TOKEN: a hosted server has no owner on its machine,"
+                " and the control plane knows it by this token"
+            )
+        if self.org_id is not None and self.platform_url is None:
+            raise ValueError(
+                "MOLECULE_ORG_ID needs PLATFORM_URL: host.docker.internal means nothing to machines elsewhere"
+            )
         if (self.registry_user is None) != (self.registry_token is None):
             raise ValueError("MOLECULE_REGISTRY_USER and MOLECULE_REGISTRY_TOKEN go together: set both, or neither")
         return self

@@ -16,6 +16,8 @@ import structlog
 from workspace_server.agents import AgentProxy, AgentRegistry, Outbound, open_agents_client, open_outside_client
 from workspace_server.certificates import trusted
 from workspace_server.concurrency import Deadline, TaskScope, periodic
+from workspace_server.control_plane.members import Members
+from workspace_server.control_plane.upstream import Upstream
 from workspace_server.db import (
     Database,
     EventStore,
@@ -36,10 +38,10 @@ from workspace_server.images.prune import Pruner
 from workspace_server.images.survey import Survey
 from workspace_server.model import names
 from workspace_server.runtimes import Runtimes
-from workspace_server.setting_values import Environment
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring_images import ImageParts, image_parts
+from workspace_server.wiring_tenant import Tenant, open_tenant
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bridge import Bridge
 from workspace_server.workspaces.directories import WorkspaceDirectories
@@ -50,7 +52,7 @@ from workspace_server.workspaces.logs import ContainerLogs
 from workspace_server.workspaces.others import OtherServers
 from workspace_server.workspaces.rollout import Rollout
 from workspace_server.workspaces.same_engine import SameEngine
-from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.secrets import Given, SecretService, nothing_given
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
@@ -89,6 +91,8 @@ class Services:
     proxy: AgentProxy
     outbound: Outbound
     rollout: Rollout
+    members: Members | None
+    upstream: Upstream | None
 
     @property
     def owner_needs_token(self) -> bool:
@@ -116,6 +120,7 @@ class _Ground:
     agents_http: httpx.AsyncClient
     outbound: Outbound
     outside: httpx.AsyncClient
+    tenant: Tenant
     scope: TaskScope
 
 
@@ -154,7 +159,8 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     await leases.void_earlier()
     stack.push_async_callback(leases.close)
     address = await resolve_address(settings.docker_host, settings.passed_on, Deadline(_ADDRESS_SECONDS))
-    git_access, outbound = GitAccess.from_settings(settings), _outbound(settings)
+    git_access, outbound = GitAccess.from_settings(settings), Outbound.from_settings(settings)
+    tenant = await enter(open_tenant(settings, partial(_trusted, git_access)))
     return _Ground(
         settings=settings,
         instance=instance,
@@ -163,13 +169,14 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
         store=WorkspaceStore(database),
         tokens=TokenStore(database),
         events=EventLog(EventStore(database)),
-        secrets=_secret_service(settings, directory, database),
+        secrets=_secret_service(settings, directory, database, tenant.variables),
         leases=leases,
         engine=await enter(open_engine(address)),
         git=(git_access, await enter(open_http_client(git_access))),
         agents_http=await enter(open_agents_client()),
         outbound=outbound,
         outside=await enter(open_outside_client(outbound, partial(_trusted, git_access))),
+        tenant=tenant,
         # Entered after what its tasks use, so that they have ended before any of it is closed.
         scope=await enter(TaskScope()),
     )
@@ -264,6 +271,8 @@ def _services(ground: _Ground, runtimes: Runtimes, images: ImageParts) -> tuple[
             instance=ground.instance,
             talks_to=proxy.talks_to,
         ),
+        members=ground.tenant.members,
+        upstream=ground.tenant.upstream,
     )
     return services, reconciler
 
@@ -279,12 +288,6 @@ def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
     ground.scope.start(pruning, name="prune")
     if ground.settings.auto_refresh:
         services.rollout.watch(ground.scope, ground.settings.auto_refresh_seconds)
-
-
-def _outbound(settings: Settings) -> Outbound:
-    """Only for a developer may agents that run elsewhere be on the same machine, or in a private network."""
-    development = settings.environment is Environment.DEVELOPMENT
-    return Outbound(loopback=development, private=development)
 
 
 def _trusted(access: GitAccess) -> ssl.SSLContext:
@@ -311,9 +314,11 @@ def _database_place(settings: Settings, directory: DataDirectory) -> Path | str:
     return directory.database if settings.database_url is None else settings.database_url.get_secret_value()
 
 
-def _secret_service(settings: Settings, directory: DataDirectory, database: Database) -> SecretService:
+def _secret_service(
+    settings: Settings, directory: DataDirectory, database: Database, given: Given = nothing_given
+) -> SecretService:
     keys = [*settings.encryption_keys, *directory.encryption_keys()] or directory.make_encryption_key()
-    return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
+    return SecretService(database=database, store=SecretStore(database), vault=Vault(keys), given=given)
 
 
 async def _look_once(engine: Engine, same_engine: SameEngine, bridge: Bridge, reconciler: Reconciler) -> None:

@@ -9,13 +9,19 @@ import httpx
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from aiohttp import web
 from starlette.routing import BaseRoute, Mount, Route
 
+from support.control_plane_edge import control_plane_edge
 from support.rows import build, token_of, workspace
 from support.server import NO_ENGINE, InProcess, in_process
 
 from .conftest import ADMIN_TOKEN
 from .on_engine import OnEngine, on_engine
+
+ORG = "org-1"
+HOST = "acme.example.org"
+SESSION = "theme=dark; session=of-a-member"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -160,6 +166,48 @@ FOREIGN_PAGES = {
     "a foreign page with the owner's token": Sender("page", headers={"Origin": "http://evil.example"}, bearer="owner"),
     "a page of no origin": Sender("page", headers={"Origin": "null"}),
 }
+OWN_PAGE = {"Host": HOST, "Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
+NAMED = {"X-Molecule-Org-Id": ORG}
+MEMBERS = {
+    "member on this server's page": Sender("person", STRANGER, {**OWN_PAGE, "Cookie": SESSION}),
+    "member whose browser tells the origin alone": Sender(
+        "person", STRANGER, {"Host": HOST, "Origin": f"https://{HOST}", "Cookie": SESSION}
+    ),
+    "member whose browser tells the site alone": Sender(
+        "person", STRANGER, {"Host": HOST, "Sec-Fetch-Site": "same-origin", "Cookie": SESSION}
+    ),
+    "member whose browser tells of no page": Sender("reader", STRANGER, {**NAMED, "Cookie": SESSION}),
+    "member who types the address": Sender("reader", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "none"}),
+    "member on a foreign page": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "cross-site"}
+    ),
+    "member on a sister's page": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "same-site"}
+    ),
+    "member on a page of a known origin": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Origin": "http://localhost:3000"}
+    ),
+    "somebody else's session": Sender("anyone", STRANGER, {**OWN_PAGE, "Cookie": f"{SESSION}x"}),
+    "a page without a session": Sender("anyone", STRANGER, OWN_PAGE),
+    "member who shows a bearer that nobody has": Sender(
+        "nobody", STRANGER, {**OWN_PAGE, "Cookie": SESSION}, bearer="nobody"
+    ),
+    "workspace beside a member's session": Sender("own", STRANGER, {**OWN_PAGE, "Cookie": SESSION}, bearer="own"),
+    "administrator of the tenant": Sender("person", STRANGER, NAMED, bearer=ADMIN_TOKEN),
+    "administrator whom the router sent": Sender(
+        "person", STRANGER, {"Fly-Replay-Src": f"instance=1;state={ORG}"}, bearer=ADMIN_TOKEN
+    ),
+    "another workspace of the tenant": Sender("other", STRANGER, NAMED, bearer="other"),
+    "loopback on the tenant": Sender("anyone", headers=NAMED),
+}
+ELSEWHERE = {
+    "anyone who names no organisation": Sender("elsewhere", STRANGER),
+    "anyone who names another": Sender("elsewhere", STRANGER, {"X-Molecule-Org-Id": "org-2"}),
+    "loopback that names none": Sender("elsewhere"),
+    "member who names another": Sender("elsewhere", STRANGER, {"X-Molecule-Org-Id": "org-2", "Cookie": SESSION}),
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+FOR_EVERYBODY = ("GET /health", "POST /registry/register", "POST /registry/heartbeat")
 ADDRESSES = {
     "address of the workspace's container": Sender("address", "{address}", {"X-Workspace-ID": "{workspace_id}"}),
     "address without a claim": Sender("anyone", "{address}"),
@@ -186,6 +234,16 @@ async def test_access_where_the_owner_needs_a_token(careful_app: InProcess, send
 @pytest.mark.parametrize("sender", FOREIGN_PAGES)
 async def test_pages_of_foreign_origins_are_refused_everywhere(app: InProcess, sender: str) -> None:
     await compare(app, FOREIGN_PAGES[sender], await workspace(app))
+
+
+@pytest.mark.parametrize("sender", MEMBERS)
+async def test_access_to_a_hosted_tenant(tenant_app: InProcess, sender: str) -> None:
+    await compare(tenant_app, MEMBERS[sender], await workspace(tenant_app))
+
+
+@pytest.mark.parametrize("sender", ELSEWHERE)
+async def test_a_hosted_tenant_is_not_there_for_others(tenant_app: InProcess, sender: str) -> None:
+    await compare(tenant_app, ELSEWHERE[sender], await workspace(tenant_app))
 
 
 @pytest.mark.engine
@@ -220,6 +278,28 @@ async def test_every_route_is_in_the_table(app: InProcess) -> None:
     }
 
 
+async def test_a_tenant_has_the_same_routes_and_those_of_the_control_plane(
+    app: InProcess, tenant_app: InProcess
+) -> None:
+    relayed = {f"{method} /cp/{{path:path}}" for method in {*METHODS, "OPTIONS"} - {"HEAD"}}
+    known, found = ({f"{method} {path}" for method, path in paths(each.app.routes)} for each in (app, tenant_app))
+    assert found == known | relayed
+
+
+@pytest.mark.parametrize("sender", {**MEMBERS, **ELSEWHERE})
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_control_planes_paths_are_for_everybody(tenant_app: InProcess, sender: str, method: str) -> None:
+    known = {**MEMBERS, **ELSEWHERE}[sender]
+    bearer = {} if known.bearer is None else {"Authorization": f"Bearer {known.bearer}"}
+    response = await tenant_app.call(method, "/cp/auth/me", peer=known.peer, headers={**known.headers, **bearer})
+    assert response.status_code == 200
+
+
+async def test_who_needs_a_session_is_told_to_sign_in(tenant_app: InProcess) -> None:
+    response = await tenant_app.call("GET", "/workspaces", peer=STRANGER, headers=NAMED)
+    assert response.json()["hint"].startswith("sign in, and call from a page of this server")
+
+
 def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
     for route in routes:
         included = getattr(route, "original_router", None)
@@ -241,16 +321,32 @@ async def compare(app: InProcess, sender: Sender, named: str) -> None:
     for route, access in ROUTES.items():
         if sender.bearer == "own" and not access.has_token:
             continue  # a new agent has nothing to show
-        status = 403 if sender.kind == "page" else access.rule[sender.kind]
+        status = status_for(route, access, sender)
         expected[route] = access.done if status == 200 else status
         response = await send(app, route, sender, named, (other, other_token))
         let_in = response.status_code not in (401, 403)
         found[route] = LET_IN if expected[route] == LET_IN and let_in else response.status_code
-        if status != 200 and sender.kind != "page":
+        if status != 200 and sender.kind not in ("page", "elsewhere"):
             assert response.json().keys() <= {"error", "code", "hint"}
+    if app.services.settings.org_id is not None and expected["GET /ready"] == 503:
+        del expected["GET /ready"], found["GET /ready"]  # let in: whether the tenant can work is not what is asked here
     if app.services.settings.docker_host != NO_ENGINE:
         expected["GET /ready"] = expected["GET /ready"] if sender.kind == "page" else 200
     assert found == expected
+
+
+def status_for(route: str, access: Access, sender: Sender) -> int:
+    """The status of a route for a caller, 200 for whoever is let in."""
+    match sender.kind:
+        case "page":
+            return 403
+        case "elsewhere" if not route.startswith(FOR_EVERYBODY):
+            return 404
+        case "elsewhere":
+            return access.rule["anyone"]
+        case "reader":
+            return access.rule["person" if route.startswith("GET ") else "anyone"]
+    return access.rule[sender.kind]
 
 
 async def forget_others(app: InProcess, named: str) -> None:
@@ -286,6 +382,25 @@ async def send(app: InProcess, route: str, sender: Sender, named: str, another: 
 async def careful_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
     async with in_process(tmp_path_factory.mktemp("careful"), MOLECULE_OWNER_TOKEN="required") as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def tenant_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
+    async def member(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"member": request.headers["Cookie"] == SESSION, "user_id": "u-1"})
+
+    async with control_plane_edge() as plane:
+        plane.answers["/cp/auth/tenant-member"] = member
+        variables = {
+            "MOLECULE_ORG_ID": ORG,
+            "MOLECULE_ORG_SLUG": "acme",
+            "ADMIN_TOKEN": ADMIN_TOKEN,
+            "PLATFORM_URL": f"https://{HOST}",
+            "MOLECULE_CP_URL": plane.url,
+            "CP_UPSTREAM_URL": plane.url,
+        }
+        async with in_process(tmp_path_factory.mktemp("tenant"), **variables) as opened:
+            yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

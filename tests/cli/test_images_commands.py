@@ -19,8 +19,9 @@ import pytest_asyncio
 from support.build_host import BuildHost, build_host
 from support.gate import Gate
 from support.git_server import GitServer, git_server
+from support.ports import free_port
 from support.processes import running
-from support.server import ServerProcess, free_port, server_process
+from support.server import ServerProcess, server_process
 from support.templates import broken_template, calling_template, tiny_template
 
 from .conftest import Ended

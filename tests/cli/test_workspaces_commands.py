@@ -17,8 +17,9 @@ import pytest
 import pytest_asyncio
 
 from support.git_server import GitServer, git_server
+from support.ports import free_port
 from support.processes import running
-from support.server import ServerProcess, eventually, free_port, server_process
+from support.server import ServerProcess, eventually, server_process
 from support.templates import agent_template, config, tiny_template
 
 from .conftest import Ended

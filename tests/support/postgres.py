@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from .server import free_port
+from .ports import free_port
 
 ENCRYPTION_KEY = "the key of secrets in PostgreSQL"
 _PASSWORD = "pass/word?#"  # what a URL has to quote

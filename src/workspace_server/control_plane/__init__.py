@@ -1,0 +1,1 @@
+"""What a hosted tenant's server asks of its control plane; the only user of that protocol."""
