@@ -19,8 +19,14 @@ def filled(place: Path) -> Iterator[None]:
     """The file system at ``place`` without a byte left."""
     ballast = place / "ballast"
     free = os.statvfs(place)
+    end, piece = 0, free.f_bavail * free.f_frsize
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        while piece > 0:
+            try:
+                os.posix_fallocate(file.fileno(), end, piece)
+                end += piece
+            except OSError:  # somebody took some of it meanwhile
+                piece //= 2
     try:
         yield
     finally:
