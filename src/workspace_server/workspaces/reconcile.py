@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from workspace_server.concurrency import TaskScope, periodic
+from workspace_server.concurrency import TaskScope, periodic, until_ended
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.errors import UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
@@ -194,9 +194,12 @@ class Reconciler:
             self._pauses.end(workspace.id)
 
     async def _provision_after(self, under_way: "asyncio.Task[None]", workspace_id: str) -> None:
-        """What was under way is superseded. A build that it waited for goes on, and is joined."""
+        """What was under way is superseded. A build that it waited for goes on, and is joined.
+
+        Here and below: whoever ends this waits for the same. What the engine was asked to make still comes.
+        """
         under_way.cancel()
-        await asyncio.wait([under_way])
+        await until_ended(under_way)
         row = await self._workspaces.get(workspace_id)
         if row is not None and row.status is WorkspaceStatus.PROVISIONING:
             await self._provision(row)
@@ -205,7 +208,7 @@ class Reconciler:
         """Remove the container of a workspace that is to rest, unless it is wanted again by now; its files stay."""
         if under_way is not None:
             under_way.cancel()
-            await asyncio.wait([under_way])
+            await until_ended(under_way)
         row = await self._workspaces.get(workspace_id)
         if row is None or row.status not in _RESTING:
             return
@@ -222,7 +225,7 @@ class Reconciler:
         if under_way is not None:
             if ends_it:
                 under_way.cancel()
-            await asyncio.wait([under_way])
+            await until_ended(under_way)
         self._pauses.end(workspace_id)
         await self._clear(workspace_id, purge=purge)
 
