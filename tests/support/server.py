@@ -34,7 +34,7 @@ LIVE: "list[ServerProcess]" = []
 
 NO_ENGINE = "unix:///nonexistent/engine.sock"
 
-_READY_SECONDS = 20
+_READY_SECONDS = 60
 _STOP_SECONDS = 10
 
 

@@ -254,7 +254,7 @@ async def world(
             directories=WorkspaceDirectories.from_settings(settings),
             templates=ConfigTemplates(settings.configs_dir),
             engine=engine,
-            same_engine=SameEngine(database=database, engine=engine, shared=False),
+            same_engine=SameEngine(database=database, engine=engine, shared=place is not None),
             instance=instance,
             settings=settings,
             expose=bridge.announce,
