@@ -27,7 +27,7 @@ from support.templates import broken_template, calling_template, tiny_template
 from .conftest import Ended
 from .process import run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass(frozen=True, slots=True)

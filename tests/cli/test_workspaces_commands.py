@@ -25,7 +25,7 @@ from support.templates import agent_template, config, tiny_template
 from .conftest import Ended
 from .process import run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 TALKS, WAITS, ENDS, NEEDY = (f"t-{secrets.token_hex(6)}" for _ in range(4))
 NOBODY = "00000000-0000-0000-0000-000000000000"
