@@ -12,6 +12,7 @@ from workspace_server.setting_values import (
     Place,
     Places,
     Platform,
+    PrivateWebAddress,
     Ref,
     Registry,
     Repository,
@@ -263,7 +264,7 @@ class ControlPlaneSettings(Group):
         description="URL of the control plane for starting workspaces, if that is another one.",
         examples=["https://cp.example.org"],
     )
-    cp_upstream_url: WebAddress | None = Field(
+    cp_upstream_url: PrivateWebAddress | None = Field(
         None,
         alias="CP_UPSTREAM_URL",
         description="Where calls of /cp/ are passed on to, and sessions are checked.",

@@ -134,6 +134,12 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _private_address(value: str) -> str:
+    if not is_private(value):
+        raise ValueError("must begin with https://, unless it is on this machine: sessions are shown to it")
+    return value
+
+
 Secret = SecretStr | None
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 """Of PostgreSQL, with a password in it."""
@@ -150,6 +156,8 @@ AutoRefresh = Annotated[bool, BeforeValidator(_auto_refresh)]
 """On for ``true`` alone, in any case, as it always was; what else might mean yes is refused, not ignored."""
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """``http`` or ``https``, no user, no slash at the end."""
+PrivateWebAddress = Annotated[WebAddress, AfterValidator(_private_address)]
+"""One that is reached in secret."""
 Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""
