@@ -82,7 +82,8 @@ class ControlPlaneBackend:
     async def _start(self, attempt: Attempt, order: Order) -> Machine:
         """The old machine has ended before the new one is asked for."""
         workspace = attempt.workspace
-        await attempt.enter(Phase.END)
+        # Of a new machine everything is new: there is no session to forget, and no configuration to write.
+        await attempt.enter(Phase.END, apply_config=False, reset_session=False)
         await self.stop(workspace.id)
 
         async def expect(tx: Transaction) -> None:

@@ -5,7 +5,8 @@ one finds wishes without containers and containers without wishes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -14,7 +15,7 @@ from workspace_server.concurrency import TaskScope, periodic
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.errors import WorkspaceServerError
 from workspace_server.events import EventLog
-from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
 from workspace_server.workspaces.backend import Backend
 from workspace_server.workspaces.leases import RENEW_SECONDS, Leases
@@ -28,6 +29,8 @@ _WISHES_SECONDS = 5.0
 _FACTS_SECONDS = 15.0
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
+_NOT_ENDED = frozenset({"control_plane_refused", "machine_not_ended"})
+"""Why a machine runs on that should not: nothing that passes by itself."""
 _RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.HIBERNATING, WorkspaceStatus.HIBERNATED})
 
 
@@ -206,7 +209,8 @@ class Reconciler:
             await self._backend.halt(row)
         if row is None or row.status not in _RESTING:
             return
-        await self._backend.stop(workspace_id)
+        async with self._telling(workspace_id):
+            await self._backend.stop(workspace_id)
         if row.status is WorkspaceStatus.HIBERNATING:
             async with self._database.write() as tx:
                 await self._workspaces.move(tx, workspace_id, WorkspaceStatus.HIBERNATED, leaving=row.status)
@@ -225,13 +229,32 @@ class Reconciler:
 
     async def _clear(self, workspace_id: str, *, purge: bool) -> None:
         """Remove everything of a removed workspace; its files only when purged."""
-        await self._backend.clear(workspace_id, purge=purge)
+        async with self._telling(workspace_id):
+            await self._backend.clear(workspace_id, purge=purge)
         async with self._database.write() as tx:
             wants_purge = dict(await self._workspaces.to_clear()).get(workspace_id, False)
             if wants_purge and not purge:
                 return  # asked for meanwhile: the next round does it
             await self._workspaces.mark_cleared(tx, workspace_id)
         log.info("workspace removed", workspace=workspace_id, purged=purge)
+
+    @asynccontextmanager
+    async def _telling(self, workspace_id: str) -> AsyncIterator[None]:
+        """A block that ends a machine: the row says why that cannot be done, as long as that is so."""
+        try:
+            yield
+        except WorkspaceServerError as error:
+            if error.code in _NOT_ENDED:
+                await self._tell(workspace_id, Failure(code=error.code, message=error.message, hint=error.hint))
+            raise
+        await self._tell(workspace_id, None)
+
+    async def _tell(self, workspace_id: str, failure: Failure | None) -> None:
+        row = await self._workspaces.get(workspace_id)
+        told = row is not None and row.failure is not None and row.failure.code in _NOT_ENDED
+        if (failure is not None or told) and row is not None and row.failure != failure:
+            async with self._database.write() as tx:
+                await self._workspaces.tell(tx, workspace_id, failure)
 
 
 class Pauses:
