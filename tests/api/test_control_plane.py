@@ -82,7 +82,7 @@ async def test_a_stranger_learns_nothing_of_that(hosted: InProcess) -> None:
 
 
 async def test_every_runtime_can_be_provisioned_and_nobody_is_asked(hosted: InProcess, served: ControlPlane) -> None:
-    asked = len(served.calls)
+    asked = len(served.asked("start"))
     status, found = await call(hosted, "GET", "/runtimes")
 
     assert status == 200
@@ -96,7 +96,7 @@ async def test_every_runtime_can_be_provisioned_and_nobody_is_asked(hosted: InPr
         "head": None,
         "image": None,
     }
-    assert len(served.calls) == asked
+    assert len(served.asked("start")) == asked
 
 
 async def test_ready_speaks_of_the_control_plane(hosted: InProcess, served: ControlPlane) -> None:
