@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from support.control_plane import ORG, TENANT_TOKEN, Answer, ControlPlane, control_plane, told, variables
+from support.control_plane import LOST, ORG, TENANT_TOKEN, Answer, ControlPlane, control_plane, told, variables
 from support.rows import events, token_of, workspace
 from support.server import InProcess, eventually, in_process
+from workspace_server.db import InstanceStore
 from workspace_server.model.workspace import WorkspaceStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -334,3 +335,23 @@ async def test_a_refused_end_is_said_on_the_row_until_it_is_done(hosted: InProce
 async def test_nothing_that_is_secret_was_logged(hosted: InProcess) -> None:
     assert "hush-hush" not in str(hosted.logs)
     assert TENANT_TOKEN not in str(hosted.logs)
+
+
+async def test_an_agent_that_calls_before_its_machine_is_known_is_online_and_its_machine_is_known_later(
+    hosted: InProcess, served: ControlPlane
+) -> None:
+    fault = served.fault("start", LOST, late=1)
+    identity = await create(hosted)
+    await fault.acted.wait()
+    assert (await register(hosted, identity)).status_code == 200
+    instances = InstanceStore(hosted.services.database)
+
+    async def known() -> bool:
+        hosted.services.lifecycle._look()
+        found = await instances.of(identity)
+        return found is not None and found.id is not None
+
+    await eventually(known, "the control plane said which it is")
+    _, view = await call(hosted, "GET", f"/workspaces/{identity}/provisioning")
+    assert (view["status"], view["error"], {phase["state"] for phase in view["phases"]}) == ("online", None, {"done"})
+    assert len(served.of(identity)) == 1

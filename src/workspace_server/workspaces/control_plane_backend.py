@@ -49,6 +49,7 @@ class ControlPlaneBackend:
 
     image_source = SOURCE
     noun = "machine"
+    longest_pause = 30.0
     phases = (Phase.ENVIRONMENT, Phase.END, Phase.START, Phase.ONLINE)
 
     def __init__(

@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 _WISHES_SECONDS = 5.0
 _FACTS_SECONDS = 15.0
 _FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 300.0
 _NOT_ENDED = frozenset({"control_plane_refused", "machine_not_ended"})
 """Why a machine runs on that should not: nothing that passes by itself."""
 _RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.HIBERNATING, WorkspaceStatus.HIBERNATED})
@@ -61,7 +60,7 @@ class Reconciler:
         self._clearing: dict[str, bool] = {}  # of those that are worked on: whether they are purged
         self._stopping: set[str] = set()
         self._provisioning: dict[str, int] = {}  # of those that are worked on: their generation
-        self._pauses = Pauses()
+        self._pauses = Pauses(backend.longest_pause)
         self._observer = Observer(
             database=database,
             workspaces=workspaces,
@@ -260,10 +259,11 @@ class Reconciler:
 class Pauses:
     """How long a workspace waits for its next provisioning, twice as long after each that came to no end.
 
-    Their causes are passing ones, but some pass slowly, and each try may build an image.
+    Their causes are passing ones, but some pass slowly. ``longest``: how many seconds it may be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
         self._seconds: dict[str, float] = {}
         self._until: dict[str, tuple[int, float]] = {}
 
@@ -275,7 +275,7 @@ class Pauses:
     def lengthen(self, workspace_id: str, generation: int) -> None:
         """One more try ended: that of this generation."""
         seconds = self._seconds.get(workspace_id, _FIRST_PAUSE)
-        self._seconds[workspace_id] = min(seconds * 2, _LONGEST_PAUSE)
+        self._seconds[workspace_id] = min(seconds * 2, self._longest)
         self._until[workspace_id] = generation, asyncio.get_running_loop().time() + seconds
 
     def end(self, workspace_id: str) -> None:
