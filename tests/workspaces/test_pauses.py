@@ -32,11 +32,11 @@ def waited(pauses: Pauses, clock: Clock) -> float:
 
 
 async def test_the_first_try_waits_for_nothing(clock: Clock) -> None:
-    assert Pauses().over("w", 1)
+    assert Pauses(300.0).over("w", 1)
 
 
 async def test_every_pause_is_twice_as_long_as_the_one_before_up_to_a_limit(clock: Clock) -> None:
-    pauses, seconds = Pauses(), []
+    pauses, seconds = Pauses(300.0), []
     for _ in range(10):
         pauses.lengthen("w", 1)
         seconds.append(waited(pauses, clock))
@@ -45,7 +45,7 @@ async def test_every_pause_is_twice_as_long_as_the_one_before_up_to_a_limit(cloc
 
 
 async def test_an_end_lets_the_next_one_begin_from_the_start(clock: Clock) -> None:
-    pauses = Pauses()
+    pauses = Pauses(300.0)
     for _ in range(5):
         pauses.lengthen("w", 1)
     pauses.end("w")
@@ -55,21 +55,21 @@ async def test_an_end_lets_the_next_one_begin_from_the_start(clock: Clock) -> No
 
 
 async def test_one_workspaces_pause_is_not_anothers(clock: Clock) -> None:
-    pauses = Pauses()
+    pauses = Pauses(300.0)
     pauses.lengthen("w", 1)
 
     assert (pauses.over("w", 1), pauses.over("other", 1)) == (False, True)
 
 
 async def test_a_workspace_that_is_wanted_once_more_waits_for_nothing(clock: Clock) -> None:
-    pauses = Pauses()
+    pauses = Pauses(300.0)
     pauses.lengthen("w", 1)
 
     assert (pauses.over("w", 1), pauses.over("w", 2)) == (False, True)
 
 
 async def test_nothing_is_kept_of_a_workspace_that_has_ended_its_tries(clock: Clock) -> None:
-    pauses = Pauses()
+    pauses = Pauses(300.0)
     pauses.lengthen("w", 1)
     pauses.end("w")
 

@@ -173,7 +173,19 @@ async def _directory_changes(wanted: Any, opened: Services) -> dict[str, Any]:
 
 async def _directory(wanted: str, opened: Services) -> str | None:
     """The directory with its links resolved, None for none. The disk is asked in a thread: it may be a slow one."""
-    return str(await asyncio.to_thread(opened.directories.check, wanted)) if wanted else None
+    if not wanted:
+        return None
+    match opened.backend:
+        case EngineParts():
+            return str(await asyncio.to_thread(opened.directories.check, wanted))
+        case ControlPlaneParts():
+            raise InvalidRequestError(
+                "a workspace may not have a directory of this machine: it is a machine itself, somewhere else",
+                code="workspace_dir_refused",
+                hint="leave workspace_dir out",
+            )
+        case _:
+            assert_never(opened.backend)
 
 
 def _complaint(field: str, text: str) -> str | None:
@@ -196,12 +208,23 @@ def _tier(asked: int, opened: Services) -> int:
             default = 3
         case _:
             assert_never(opened.backend)
-    tier = asked or min(default, opened.settings.max_tier or 4)
+    tier = asked or min(default, _highest_tier(opened))
     _check_tier(tier, opened)
     return tier
 
 
+def _highest_tier(opened: Services) -> int:
+    """What this machine allows; of machines elsewhere, the control plane decides."""
+    match opened.backend:
+        case EngineParts():
+            return opened.settings.max_tier or 4
+        case ControlPlaneParts():
+            return 4
+        case _:
+            assert_never(opened.backend)
+
+
 def _check_tier(tier: int, opened: Services) -> None:
-    highest = opened.settings.max_tier or 4
+    highest = _highest_tier(opened)
     if not 1 <= tier <= highest:
         raise InvalidRequestError(f"tier must be from 1 to {highest}", code="invalid_tier")

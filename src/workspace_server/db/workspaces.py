@@ -183,6 +183,13 @@ class WorkspaceStore:
             tx, workspaces.c.id == workspace_id, workspaces.c.status != WorkspaceStatus.REMOVED, **changes
         )
 
+    async def tell(self, tx: Transaction, workspace_id: str, failure: Failure | None) -> None:
+        """Write why something goes wrong with it, or that it does not any more; also of a removed one."""
+        words = (
+            "" if failure is None else f"{failure.message}\nhint: {failure.hint}" if failure.hint else failure.message
+        )
+        await self._update(tx, workspaces.c.id == workspace_id, failure=failure, last_sample_error=words)
+
     async def remove(self, tx: Transaction, workspace_id: str, *, purge: bool) -> list[str]:
         """Mark a workspace and everything below it removed; the ids it removed, deepest first.
 

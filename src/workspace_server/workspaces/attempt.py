@@ -13,6 +13,8 @@ from workspace_server.workspaces.progress import Phases
 
 T = TypeVar("T")
 
+_CALLED = frozenset({WorkspaceStatus.ONLINE, WorkspaceStatus.DEGRADED})
+
 
 class SupersededError(Exception):
     """A signal to stop: the row was removed, or a newer generation began."""
@@ -88,11 +90,18 @@ class Attempt:
                 )
 
     async def wait_for_better_times(self, error: WorkspaceServerError) -> None:
-        """What we depend on is away: the wish stays, and the row says what it waits for."""
+        """What we depend on is away: the wish stays, and the row says what it waits for.
+
+        Where the agent has called nevertheless, nothing waits any more.
+        """
         words = _words(error)
-        if self.workspace.failure != words["failure"]:
-            self._phases.fail()
-            await self._write(**words)
+        if self.workspace.failure == words["failure"]:
+            return
+        self._phases.fail()
+        async with self._database.write(durable=False) as tx:
+            row = await self._store.get(self.workspace.id)
+            if row is None or row.status not in _CALLED or row.generation != self.workspace.generation:
+                self.workspace = await self._progress(tx, **words)
 
     async def _write(self, **changes: Any) -> None:
         async with self._database.write(durable=False) as tx:

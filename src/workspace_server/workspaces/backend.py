@@ -45,6 +45,10 @@ class Backend(Protocol):
     def phases(self) -> Sequence[Phase]:
         """The steps of a provisioning here, in order."""
 
+    @property
+    def longest_pause(self) -> float:
+        """Seconds between two tries of what came to no end, at most: as long as a try is dear."""
+
     async def check(self) -> None:
         """Raise SettingsError when this server must not work on it, UnavailableError while it is away."""
 

@@ -49,6 +49,7 @@ class ControlPlaneBackend:
 
     image_source = SOURCE
     noun = "machine"
+    longest_pause = 30.0
     phases = (Phase.ENVIRONMENT, Phase.END, Phase.START, Phase.ONLINE)
 
     def __init__(
@@ -82,7 +83,8 @@ class ControlPlaneBackend:
     async def _start(self, attempt: Attempt, order: Order) -> Machine:
         """The old machine has ended before the new one is asked for."""
         workspace = attempt.workspace
-        await attempt.enter(Phase.END)
+        # Of a new machine everything is new: there is no session to forget, and no configuration to write.
+        await attempt.enter(Phase.END, apply_config=False, reset_session=False)
         await self.stop(workspace.id)
 
         async def expect(tx: Transaction) -> None:

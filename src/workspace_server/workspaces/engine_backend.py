@@ -35,6 +35,7 @@ class EngineBackend:
     """The backend that is a container engine. The order of its steps is the order in which they may fail harmlessly."""
 
     noun = "container"
+    longest_pause = 300.0  # each try may build an image
     phases = (Phase.IMAGE, Phase.ENVIRONMENT, Phase.VOLUMES, Phase.CONTAINER, Phase.START, Phase.ONLINE)
 
     def __init__(

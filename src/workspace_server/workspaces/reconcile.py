@@ -5,7 +5,8 @@ one finds wishes without containers and containers without wishes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -14,7 +15,7 @@ from workspace_server.concurrency import TaskScope, periodic, until_ended
 from workspace_server.db import Database, WorkspaceStore
 from workspace_server.errors import UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
-from workspace_server.model.workspace import Workspace, WorkspaceStatus
+from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
 from workspace_server.workspaces.backend import Backend
 from workspace_server.workspaces.leases import RENEW_SECONDS, Leases
@@ -27,7 +28,8 @@ log = structlog.get_logger(__name__)
 _WISHES_SECONDS = 5.0
 _FACTS_SECONDS = 15.0
 _FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 300.0
+_NOT_ENDED = frozenset({"control_plane_refused", "machine_not_ended"})
+"""Why a machine runs on that should not: nothing that passes by itself."""
 _RESTING = frozenset({WorkspaceStatus.PAUSED, WorkspaceStatus.HIBERNATING, WorkspaceStatus.HIBERNATED})
 
 
@@ -58,7 +60,7 @@ class Reconciler:
         self._clearing: dict[str, bool] = {}  # of those that are worked on: whether they are purged
         self._stopping: set[str] = set()
         self._provisioning: dict[str, int] = {}  # of those that are worked on: their generation
-        self._pauses = Pauses()
+        self._pauses = Pauses(backend.longest_pause)
         self._observer = Observer(
             database=database,
             workspaces=workspaces,
@@ -220,7 +222,8 @@ class Reconciler:
             await self._backend.halt(row)
         if row is None or row.status not in _RESTING:
             return
-        await self._backend.stop(workspace_id)
+        async with self._telling(workspace_id):
+            await self._backend.stop(workspace_id)
         if row.status is WorkspaceStatus.HIBERNATING:
             async with self._database.write() as tx:
                 await self._workspaces.move(tx, workspace_id, WorkspaceStatus.HIBERNATED, leaving=row.status)
@@ -239,7 +242,8 @@ class Reconciler:
 
     async def _clear(self, workspace_id: str, *, purge: bool) -> None:
         """Remove everything of a removed workspace; its files only when purged."""
-        await self._backend.clear(workspace_id, purge=purge)
+        async with self._telling(workspace_id):
+            await self._backend.clear(workspace_id, purge=purge)
         async with self._database.write() as tx:
             wants_purge = dict(await self._workspaces.to_clear()).get(workspace_id, False)
             if wants_purge and not purge:
@@ -247,14 +251,33 @@ class Reconciler:
             await self._workspaces.mark_cleared(tx, workspace_id)
         log.info("workspace removed", workspace=workspace_id, purged=purge)
 
+    @asynccontextmanager
+    async def _telling(self, workspace_id: str) -> AsyncIterator[None]:
+        """A block that ends a machine: the row says why that cannot be done, as long as that is so."""
+        try:
+            yield
+        except WorkspaceServerError as error:
+            if error.code in _NOT_ENDED:
+                await self._tell(workspace_id, Failure(code=error.code, message=error.message, hint=error.hint))
+            raise
+        await self._tell(workspace_id, None)
+
+    async def _tell(self, workspace_id: str, failure: Failure | None) -> None:
+        row = await self._workspaces.get(workspace_id)
+        told = row is not None and row.failure is not None and row.failure.code in _NOT_ENDED
+        if (failure is not None or told) and row is not None and row.failure != failure:
+            async with self._database.write() as tx:
+                await self._workspaces.tell(tx, workspace_id, failure)
+
 
 class Pauses:
     """How long a workspace waits for its next provisioning, twice as long after each that came to no end.
 
-    Their causes are passing ones, but some pass slowly, and each try may build an image.
+    Their causes are passing ones, but some pass slowly. ``longest``: how many seconds it may be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
         self._seconds: dict[str, float] = {}
         self._until: dict[str, tuple[int, float]] = {}
 
@@ -266,7 +289,7 @@ class Pauses:
     def lengthen(self, workspace_id: str, generation: int) -> None:
         """One more try ended: that of this generation."""
         seconds = self._seconds.get(workspace_id, _FIRST_PAUSE)
-        self._seconds[workspace_id] = min(seconds * 2, _LONGEST_PAUSE)
+        self._seconds[workspace_id] = min(seconds * 2, self._longest)
         self._until[workspace_id] = generation, asyncio.get_running_loop().time() + seconds
 
     def end(self, workspace_id: str) -> None:
