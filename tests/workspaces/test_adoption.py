@@ -102,6 +102,44 @@ async def test_a_wiped_database_has_its_containers_removed_and_their_files_kept(
         assert (await later.containers(), await later.volumes()) == ([], [names.workspace_volume(workspace)])
 
 
+@pytest.fixture
+async def late(api: Api, instance: str) -> tuple[str, str]:
+    """A container of a workspace that is gone, made by a slow engine after all: both names."""
+    workspace = str(uuid4())
+    body: dict[str, Any] = {
+        "Image": "python:3.11-slim",
+        "Cmd": ["sleep", "infinity"],
+        "Labels": dict(names.workspace_labels(instance, workspace)),
+        "HostConfig": {"Binds": [f"{names.workspace_volume(workspace)}:/workspace"], "Init": True},
+    }
+    await api.call("POST", f"/containers/create?name={names.container_name(workspace)}", body)
+    return workspace, names.container_name(workspace)
+
+
+async def test_what_a_dead_server_had_asked_for_is_removed_with_the_volumes_that_the_engine_made_for_it(
+    server: Open, late: tuple[str, str]
+) -> None:
+    async with server() as here:
+        await a_round(here)
+        await here.settle()
+
+        assert (await here.containers(), await here.named_volumes(late[0])) == ([], [])
+
+
+async def test_a_volume_without_a_label_is_kept_when_its_container_has_run(
+    server: Open, late: tuple[str, str], api: Api
+) -> None:
+    """Whoever made it, there may be something in it."""
+    workspace, name = late
+    await api.call("POST", f"/containers/{name}/start")
+    async with server() as here:
+        await a_round(here)
+        await here.settle()
+
+        assert (await here.containers(), len(await here.named_volumes(workspace))) == ([], 1)
+    await api.call("DELETE", f"/volumes/{names.workspace_volume(workspace)}")
+
+
 async def test_two_installations_on_one_engine_leave_each_other_alone(server: Open, neighbour: str) -> None:
     """Even where one of them has lost its database, and the other removes what it has."""
     async with server() as one, server("other", neighbour) as other:

@@ -39,6 +39,11 @@ def session_volume(workspace_id: str) -> str:
     return f"{container_name(workspace_id)}-claude-sessions"
 
 
+def workspace_volumes(workspace_id: str) -> frozenset[str]:
+    """Every volume that a workspace may have."""
+    return frozenset({config_volume(workspace_id), workspace_volume(workspace_id), session_volume(workspace_id)})
+
+
 def installation_labels(instance: str) -> Mapping[str, str]:
     """The labels of everything this installation makes on the engine."""
     return {MANAGED: "true", INSTANCE: instance}

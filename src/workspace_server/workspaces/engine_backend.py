@@ -195,13 +195,22 @@ class EngineBackend:
         await self._remove_containers(names.workspace_labels(self._instance, workspace_id))
 
     async def clear(self, workspace_id: str, *, purge: bool) -> None:
-        """Remove its containers and volumes, by label; that of its files only when purged."""
+        """Remove its containers and volumes, by label; that of its files only when purged.
+
+        A container that never ran may have come too late: a server that died had asked for it, and its volumes were
+        gone by then. So the engine made others, which have no label and nothing in them.
+        """
         labels = names.workspace_labels(self._instance, workspace_id)
-        await self._remove_containers(labels)
+        containers = await self._engine.containers(labels)
+        for container in containers:
+            await self._engine.remove_container(container.id)
         kept = set() if purge else {names.workspace_volume(workspace_id)}
-        for volume in await self._engine.volumes(labels):
-            if volume.name not in kept:
-                await self._engine.remove_volume(volume.name)
+        volumes = [volume for volume in await self._engine.volumes(labels) if volume.name not in kept]
+        if any(not container.running and container.exit_code is None for container in containers):
+            own = names.workspace_volumes(workspace_id)
+            volumes += [each for each in await self._engine.volumes({}) if each.name in own and not each.labels]
+        for volume in volumes:
+            await self._engine.remove_volume(volume.name)
 
     async def last_words(self, workspace_id: str) -> str:
         """The last lines of its container."""
