@@ -17,7 +17,7 @@ from workspace_server.model.container import NetworkInfo
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring import Services, open_services
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.engine import EngineParts
 
 log = structlog.get_logger(__name__)
 

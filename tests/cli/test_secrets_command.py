@@ -11,7 +11,8 @@ from workspace_server.db import open_database
 from workspace_server.db.directory import open_data_directory
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.settings import load_settings
-from workspace_server.wiring import _secret_service, rotating_secrets
+from workspace_server.wiring import rotating_secrets
+from workspace_server.wiring.ground import secret_service
 
 KEY, OTHER = "k" * 32, "o" * 32
 
@@ -30,7 +31,7 @@ async def with_service(data: Path, value: str | None = None, **variables: str) -
     settings = load_settings({"MOLECULE_DATA_DIR": str(data), "HOME": str(data), **variables})
     with open_data_directory(settings.data_dir) as directory, capture_logs():
         async with open_database(directory.database) as database:
-            service = _secret_service(settings, directory, database)
+            service = secret_service(settings, directory, database)
             if value is not None:
                 await service.put(None, "A", value)
             return (await service.environment("nobody"))["A"]

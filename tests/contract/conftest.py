@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workspace_server import wiring_control_plane
+from workspace_server.wiring import control_plane as wiring_control_plane
 from workspace_server.workspaces import reconcile
 from workspace_server.workspaces.control_plane_backend import Pace
 

@@ -14,10 +14,10 @@ import pytest
 
 from support.control_plane import BIG, LOST, Answer, ControlPlane, Fault, told
 from support.server import eventually
-from workspace_server import wiring_control_plane
 from workspace_server.control_plane.machines import ControlPlane as Client
 from workspace_server.errors import AuthError
 from workspace_server.model.workspace import WorkspaceStatus
+from workspace_server.wiring import links
 
 from .ledger import Trial, watched
 from .stands import ControlPlaneGround, Stand, control_plane_stand
@@ -100,7 +100,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring_control_plane, "ControlPlane", partial(Client, seconds=_SECONDS))
+    monkeypatch.setattr(links, "ControlPlane", partial(Client, seconds=_SECONDS))
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from fastapi import Request
 from workspace_server.errors import AuthError, ForbiddenError
 from workspace_server.model import names
 from workspace_server.wiring import Services
-from workspace_server.wiring_control_plane import ControlPlaneParts
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.control_plane import ControlPlaneParts
+from workspace_server.wiring.engine import EngineParts
 
 LISTENER = "workspace_server.listener"
 GATEWAY = "gateway"

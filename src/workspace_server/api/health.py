@@ -11,8 +11,8 @@ from workspace_server.control_plane.machines import ControlPlane
 from workspace_server.errors import AuthError, WorkspaceServerError
 from workspace_server.text import without_user
 from workspace_server.wiring import Services
-from workspace_server.wiring_control_plane import ControlPlaneParts
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.control_plane import ControlPlaneParts
+from workspace_server.wiring.engine import EngineParts
 from workspace_server.workspaces.bridge import Bridge
 
 router = APIRouter(tags=["health"])

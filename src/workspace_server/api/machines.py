@@ -11,8 +11,8 @@ from workspace_server.api.access import Caller, services
 from workspace_server.api.path import uuid_of, workspace_of
 from workspace_server.api.wire import JsonAnswer, body_schema, json_body
 from workspace_server.errors import ConflictError, UnavailableError
-from workspace_server.wiring_control_plane import ControlPlaneParts
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.control_plane import ControlPlaneParts
+from workspace_server.wiring.engine import EngineParts
 
 router = APIRouter(tags=["workspaces"])
 

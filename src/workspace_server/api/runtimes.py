@@ -8,8 +8,8 @@ from starlette.responses import Response
 from workspace_server.api import access, forms
 from workspace_server.api.access import Caller, services
 from workspace_server.api.wire import JsonAnswer
-from workspace_server.wiring_control_plane import ControlPlaneParts
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.control_plane import ControlPlaneParts
+from workspace_server.wiring.engine import EngineParts
 
 router = APIRouter(tags=["images"])
 

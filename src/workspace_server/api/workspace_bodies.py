@@ -11,8 +11,8 @@ from workspace_server.errors import ForbiddenError, InvalidRequestError
 from workspace_server.images import LocalBuildSource
 from workspace_server.model.workspace import EXTERNAL, WorkspaceAccess, WorkspaceSpec
 from workspace_server.wiring import Services
-from workspace_server.wiring_control_plane import ControlPlaneParts
-from workspace_server.wiring_engine import EngineParts
+from workspace_server.wiring.control_plane import ControlPlaneParts
+from workspace_server.wiring.engine import EngineParts
 from workspace_server.workspaces.directories import check_access
 from workspace_server.workspaces.templates import ConfigTemplate, unknown_template
 

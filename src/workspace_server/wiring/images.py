@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import httpx
 import structlog
 
 from workspace_server.concurrency import TaskScope
-from workspace_server.db import WorkspaceStore
 from workspace_server.engine import Engine, ImageBuilder, RegistryAccess
-from workspace_server.git import CheckoutStore, GitAccess, Resolver
+from workspace_server.git import CheckoutStore, Resolver
 from workspace_server.images import BuildBook, ImageService, image_source
 from workspace_server.images.build import BuildLimits, LocalBuilds
 from workspace_server.images.ledger import ImageLedger
@@ -20,8 +18,9 @@ from workspace_server.images.registry import RegistryImages
 from workspace_server.images.survey import Survey
 from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
-from workspace_server.runtimes import Runtimes
 from workspace_server.settings import Settings
+from workspace_server.wiring.ground import Ground
+from workspace_server.wiring.links import EngineLink
 
 log = structlog.get_logger(__name__)
 
@@ -37,17 +36,10 @@ class ImageParts:
     book: BuildBook
 
 
-def image_parts(
-    *,
-    settings: Settings,
-    runtimes: Runtimes,
-    engine: Engine,
-    git: tuple[GitAccess, httpx.AsyncClient],
-    rows: WorkspaceStore,
-    scope: TaskScope,
-) -> ImageParts:
+def image_parts(ground: Ground, link: EngineLink) -> ImageParts:
     """Everything that knows images: what ensures them, what tells of them, what removes them."""
-    cache, (access, http) = settings.build_cache, git
+    settings, runtimes, scope, engine = ground.settings, ground.runtimes, ground.scope, link.engine
+    cache, (access, http) = settings.build_cache, link.git
     book, ledger = BuildBook(cache), ImageLedger(cache)
     resolver = Resolver(http=http, access=access, scope=scope)
     wanted = WantedBuilds(engine=engine, resolver=resolver, ledger=ledger)
@@ -84,7 +76,7 @@ def image_parts(
         cache=cache,
         locks=cache / "locks",
         budget=Budget(bytes=settings.budget_mb * 1_000_000, images=settings.budget_images),
-        used_by_rows=rows.images_in_use,
+        used_by_rows=ground.store.images_in_use,
     )
     return ImageParts(service=service, registry=registry, survey=survey, pruner=pruner, book=book)
 

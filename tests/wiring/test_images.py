@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from workspace_server.engine import ImageBuilder
 from workspace_server.errors import UnavailableError
 from workspace_server.settings import load_settings
-from workspace_server.wiring_images import _chosen_once
+from workspace_server.wiring.images import _chosen_once
 
 
 @pytest.fixture
