@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from support import database
 from support.engine import Engine, EngineError, engine, engine_address
 from support.git_server import GitServer, git_server
 from support.postgres import Postgres, postgres
@@ -26,6 +27,12 @@ def pytest_configure() -> None:
     """Whoever starts the tests in the background has Ctrl-C ignored, and so would every program they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules with slow tests come first, so that no single one of them is left at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +67,14 @@ def cluster() -> Iterator[Postgres]:
     """PostgreSQL, started when the first test needs it."""
     with postgres() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chosen_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    if database.is_postgresql():
+        database.cluster = request.getfixturevalue("cluster")
+    yield
+    database.cluster = None
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class Mutation:
 
     def is_noticed(self) -> bool:
         """Whether the test fails with the line broken."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", self.test]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "", "-p", "no:cacheprovider", self.test]
         with self.applied():
             return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == _TESTS_FAILED
 

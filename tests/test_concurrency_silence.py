@@ -15,10 +15,10 @@ async def test_work_that_is_not_heard_of_is_ended() -> None:
 
 
 async def test_work_that_is_heard_of_goes_on() -> None:
-    silence = Silence(0.2)
+    silence = Silence(1.0)
     async with silence.limit("pulling it"):
-        for _ in range(30):
-            await asyncio.sleep(0.01)  # 0.3 s in all
+        for _ in range(60):
+            await asyncio.sleep(0.02)  # 1.2 s in all
             silence.heard()
 
 

@@ -17,8 +17,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from images.making import identity, template
+from support.ports import free_port
 from support.processes import running
-from support.server import NO_ENGINE, ServerProcess, free_port, server_process
+from support.server import NO_ENGINE, ServerProcess, server_process
 from workspace_server import server as module
 from workspace_server.errors import SettingsError
 from workspace_server.model.build import BuildStep

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from support.engine import INSTANCE_LABEL, Engine, purge
 from support.networks import NETWORK, container_prints, gateway, neighbour, output
-from support.server import free_port
+from support.ports import free_port
 from workspace_server.api.access import GATEWAY, LISTENER
 from workspace_server.concurrency import TaskScope
 from workspace_server.errors import UnavailableError

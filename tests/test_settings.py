@@ -96,6 +96,11 @@ DEFAULTS: dict[str, Any] = {
     "database_url": None,
     "redis_url": None,
     "org_id": None,
+    "org_slug": None,
+    "deploy_mode": None,
+    "hosted": False,
+    "cp_url": "https://api.moleculesai.app",
+    "cp_upstream_url": None,
     "passed_on": {"HOME": "/home/u"},
     "for_helpers": {"HOME": "/home/u"},
 }
@@ -145,6 +150,8 @@ def test_a_valid_value_is_parsed(variable: str, value: str, name: str, expected:
         ("DATABASE_URL", "database_url"),
         ("REDIS_URL", "redis_url"),
         ("MOLECULE_ORG_ID", "org_id"),
+        ("MOLECULE_ORG_SLUG", "org_slug"),
+        ("MOLECULE_DEPLOY_MODE", "deploy_mode"),
     ],
 )
 def test_a_blank_value_is_as_good_as_none(variable: str, name: str, blank: str) -> None:
@@ -174,6 +181,24 @@ def test_an_empty_platform_is_a_choice_and_not_the_default() -> None:
 )
 def test_the_kind_of_deployment_has_short_and_long_words(word: str, expected: Environment) -> None:
     assert load(MOLECULE_ENV=word, ADMIN_TOKEN="t", SECRETS_ENCRYPTION_KEY="k" * 32).environment == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "with_org", "expected"),
+    [
+        ("", False, False),
+        ("", True, True),
+        ("saas", False, True),
+        (" SaaS ", True, True),
+        *((word, True, False) for word in ("self-hosted", "selfhosted", "standalone", "Self-Hosted")),
+    ],
+)
+def test_whose_machine_it_runs_on_is_said_or_follows_from_the_organisation(
+    word: str, *, with_org: bool, expected: bool
+) -> None:
+    org = {"MOLECULE_ORG_ID": "org", "ADMIN_TOKEN": "t", "PLATFORM_URL": "https://acme.example.org"}
+
+    assert load(MOLECULE_DEPLOY_MODE=word, **(org if with_org else {})).hosted is expected
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ NUMBERS = {
 NUMBERS_OR_BLANK = {**NUMBERS, "MOLECULE_MAX_TIER": "2"}
 WORDS = {
     "MOLECULE_ENV": ("production", "'development', 'staging' or 'production'"),
+    "MOLECULE_DEPLOY_MODE": ("self-hosted", "'saas' or 'self-hosted'"),
     "MOLECULE_OWNER_TOKEN": ("required", "'auto' or 'required'"),
     "IMAGE_AUTO_REFRESH": ("true", "'true' or 'false'"),
     "MOLECULE_IMAGE_PULL": ("always", "'missing' or 'always'"),
@@ -117,6 +118,27 @@ def test_a_name_that_is_no_runtimes_is_refused(name: str) -> None:
         ),
         "for example MOLECULE_EXTRA_RUNTIMES=echo,my-agent",
     )
+
+
+@pytest.mark.parametrize("url", ["http://cp.example.org", "http://10.0.0.7:9000", "http://localhost.example.org"])
+def test_a_control_plane_that_others_could_overhear_sessions_at_is_refused(url: str) -> None:
+    error = refusal(CP_UPSTREAM_URL=url)
+
+    assert (error.message, error.hint) == (
+        f"CP_UPSTREAM_URL='{url}' must begin with https://, unless it is on this machine: sessions are shown to it",
+        "for example CP_UPSTREAM_URL=https://cp.example.org",
+    )
+
+
+@pytest.mark.parametrize("url", ["https://cp.example.org", "http://127.0.0.1:9000", "http://localhost", "http://[::1]"])
+def test_a_control_plane_where_nobody_overhears_sessions_is_accepted(url: str) -> None:
+    assert load_settings({"HOME": "/home/u", "CP_UPSTREAM_URL": url}).cp_upstream_url == url
+
+
+@pytest.mark.parametrize("value", ["a b", "a/b", "a;b", "é", "a" * 129])
+@pytest.mark.parametrize("variable", ["MOLECULE_ORG_ID", "MOLECULE_ORG_SLUG"])
+def test_an_organisation_that_fits_no_header_and_no_address_is_refused(variable: str, value: str) -> None:
+    assert refusal(**{variable: value}).message.startswith(f"{variable}='{value}' has the wrong form")
 
 
 def test_production_without_an_admin_token_is_refused() -> None:

@@ -20,3 +20,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 . "$root/bin/lib/base-image.sh"
 # shellcheck source=lib/buildx.sh
 . "$root/bin/lib/buildx.sh"
+# shellcheck source=lib/emulator.sh
+. "$root/bin/lib/emulator.sh"

@@ -19,6 +19,7 @@ from workspace_server.api import (
     secrets,
     workspaces,
 )
+from workspace_server.api.relay import relay
 from workspace_server.wiring import Services
 
 _DESCRIPTION = """
@@ -43,4 +44,6 @@ def create_app(services: Services) -> FastAPI:
     edge.install(app, services.settings)
     for module in (health, workspaces, lifecycle, logs, machines, secrets, registry, runtimes, images, rollout):
         app.include_router(module.router, responses={"4XX": _REFUSAL})
+    if services.upstream is not None:
+        app.router.routes.append(relay(services.upstream))
     return app

@@ -145,6 +145,18 @@ async def both(one: Coroutine[object, object, A], other: Coroutine[object, objec
         await asyncio.gather(first, second, return_exceptions=True)
 
 
+async def until_ended(task: asyncio.Task[None]) -> None:
+    """Wait until a task has ended, whatever became of it. A cancel of the one that waits is raised after that."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 async def with_pauses(
     items: AsyncGenerator[V, None], seconds: float, stop: asyncio.Event
 ) -> AsyncGenerator[V | None, None]:

@@ -211,11 +211,18 @@ DependencyCode: TypeAlias = (
     | Annotated[Literal["agent_unavailable"], "an agent that is asked for something is not there", "see the workspace"]
     | Annotated[Literal["agent_timeout"], "an agent that is asked for something stays silent", "see the workspace"]
     | Annotated[Literal["agent_error"], "an agent: it answered a message with an error", "the container's log"]
-    | Annotated[Literal["reply_too_large"], "an agent: it answered with more than 10 MiB", "make it answer in parts"]
+    | Annotated[
+        Literal["reply_too_large"], "who was asked answered with more than 10 MiB", "make an agent answer in parts"
+    ]
     | Annotated[
         Literal["control_plane_unavailable"],
         "the control plane: it does not answer",
         "try again; check `CP_UPSTREAM_URL`, `MOLECULE_CP_URL` or `CP_PROVISION_URL`",
+    ]
+    | Annotated[
+        Literal["tenant_configuration_unavailable"],
+        "the control plane gave this server no variables for its workspaces (in the log only)",
+        "check `MOLECULE_CP_URL`, `MOLECULE_ORG_ID` and `ADMIN_TOKEN`, then restart the server",
     ]
     | Annotated[
         Literal["control_plane_refused"],
@@ -243,7 +250,7 @@ DependencyCode: TypeAlias = (
 RequestCode: TypeAlias = (
     Annotated[Literal["invalid_request"], "its form", "the hint names the field"]
     | Annotated[Literal["invalid_json"], "its body is no JSON object", "send one"]
-    | Annotated[Literal["body_too_large"], "its body is larger than 1 MiB", "send less"]
+    | Annotated[Literal["body_too_large"], "its body is larger than the message says", "send less"]
     | Annotated[Literal["invalid_workspace_id"], "the workspace id is no UUID", "`GET /workspaces` has the ids"]
     | Annotated[Literal["workspace_not_found"], "there is no such workspace", "`GET /workspaces` lists them"]
     | Annotated[Literal["ambiguous_workspace"], "a command: several workspaces are called so", "use an id"]

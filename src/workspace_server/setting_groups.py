@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, RepositoryUrl
 from workspace_server.setting_values import (
     AutoRefresh,
+    DeployModeName,
     Place,
     Places,
     Platform,
+    PrivateWebAddress,
     Ref,
     Registry,
     Repository,
@@ -239,8 +241,16 @@ class ControlPlaneSettings(Group):
     org_slug: str | None = Field(
         None,
         alias="MOLECULE_ORG_SLUG",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
         description="Name of the organisation in addresses; with CP_UPSTREAM_URL, its members' sessions are accepted.",
         examples=["acme"],
+    )
+    deploy_mode: DeployModeName = Field(
+        None,
+        alias="MOLECULE_DEPLOY_MODE",
+        description="saas: agents elsewhere may be in private networks; self-hosted (selfhosted, standalone): not."
+        " Unset: saas where MOLECULE_ORG_ID is set.",
+        examples=["self-hosted"],
     )
     cp_url: WebAddress = Field(
         _CONTROL_PLANE,
@@ -254,7 +264,7 @@ class ControlPlaneSettings(Group):
         description="URL of the control plane for starting workspaces, if that is another one.",
         examples=["https://cp.example.org"],
     )
-    cp_upstream_url: WebAddress | None = Field(
+    cp_upstream_url: PrivateWebAddress | None = Field(
         None,
         alias="CP_UPSTREAM_URL",
         description="Where calls of /cp/ are passed on to, and sessions are checked.",

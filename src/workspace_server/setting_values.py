@@ -45,10 +45,24 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class DeployMode(StrEnum):
+    """Whose machine this server runs on (``MOLECULE_DEPLOY_MODE``)."""
+
+    SAAS = "saas"
+    SELF_HOSTED = "self-hosted"
+
+
 def _environment(value: str) -> str:
     short = {"dev": "development", "prod": "production", "": "development"}
     name = value.strip().lower()
     return short.get(name, name)
+
+
+def _deploy_mode(value: str | None) -> str | None:
+    if value is None:
+        return None
+    name = value.strip().lower()
+    return "self-hosted" if name in ("selfhosted", "standalone") else name
 
 
 def _registry(value: str | None) -> RegistryPrefix | None:
@@ -120,12 +134,19 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _private_address(value: str) -> str:
+    if not is_private(value):
+        raise ValueError("must begin with https://, unless it is on this machine: sessions are shown to it")
+    return value
+
+
 Secret = SecretStr | None
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 """Of PostgreSQL, with a password in it."""
 EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
 """The key's text; what it stands for is checked, and never shown."""
 EnvironmentName = Annotated[Environment, BeforeValidator(_environment)]
+DeployModeName = Annotated[DeployMode | None, BeforeValidator(_deploy_mode)]
 Registry = Annotated[RegistryPrefix | None, BeforeValidator(_registry), PlainSerializer(str)]
 Platform = Annotated[str | None, BeforeValidator(_platform)]
 """``os/architecture[/variant]``; empty: no preference."""
@@ -135,6 +156,8 @@ AutoRefresh = Annotated[bool, BeforeValidator(_auto_refresh)]
 """On for ``true`` alone, in any case, as it always was; what else might mean yes is refused, not ignored."""
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """``http`` or ``https``, no user, no slash at the end."""
+PrivateWebAddress = Annotated[WebAddress, AfterValidator(_private_address)]
+"""One that is reached in secret."""
 Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""

@@ -19,6 +19,7 @@ from workspace_server.setting_values import (
     FOR_HELPERS,
     PASSED_ON,
     DatabaseUrl,
+    DeployMode,
     EncryptionKey,
     Environment,
     EnvironmentName,
@@ -156,6 +157,16 @@ class Settings(ControlPlaneSettings, WorkspaceSettings, ImageSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins of web pages that may call."""
         return frozenset(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+    @property
+    def hosted(self) -> bool:
+        """Whether this server is part of the hosted product, whose private network agents elsewhere may be in.
+
+        Not the same as who starts workspaces: only ``org_id`` decides that.
+        """
+        if self.deploy_mode is None:
+            return self.org_id is not None
+        return self.deploy_mode is DeployMode.SAAS
 
     @property
     def agents_url(self) -> str:

@@ -16,6 +16,8 @@ import structlog
 from workspace_server.agents import AgentProxy, AgentRegistry, Outbound, open_agents_client, open_outside_client
 from workspace_server.certificates import trusted
 from workspace_server.concurrency import TaskScope
+from workspace_server.control_plane.members import Members
+from workspace_server.control_plane.upstream import Upstream
 from workspace_server.db import (
     Database,
     EventStore,
@@ -33,7 +35,6 @@ from workspace_server.git import GitAccess
 from workspace_server.images import BuildBook
 from workspace_server.model.workspace import Phase
 from workspace_server.runtimes import Runtimes
-from workspace_server.setting_values import Environment
 from workspace_server.settings import Settings
 from workspace_server.surroundings import runs_in_container
 from workspace_server.wiring_control_plane import (
@@ -43,13 +44,14 @@ from workspace_server.wiring_control_plane import (
     open_control_plane_link,
 )
 from workspace_server.wiring_engine import EngineLink, EngineParts, EngineSide, open_engine_link, start_engine_work
+from workspace_server.wiring_tenant import Tenant, open_tenant
 from workspace_server.workspaces import Provisioner, Reconciler, WorkspaceService
 from workspace_server.workspaces.bootstrap import Bootstraps
 from workspace_server.workspaces.directories import WorkspaceDirectories
 from workspace_server.workspaces.leases import Leases
 from workspace_server.workspaces.lifecycle import Lifecycle
 from workspace_server.workspaces.others import OtherServers
-from workspace_server.workspaces.secrets import SecretService
+from workspace_server.workspaces.secrets import Given, SecretService, nothing_given
 from workspace_server.workspaces.templates import ConfigTemplates
 from workspace_server.workspaces.vault import Vault
 
@@ -84,6 +86,8 @@ class Services:
     registry: AgentRegistry
     proxy: AgentProxy
     outbound: Outbound
+    members: Members | None
+    upstream: Upstream | None
 
     @property
     def builds(self) -> BuildBook | None:
@@ -136,6 +140,7 @@ class _Ground:
     agents_http: httpx.AsyncClient
     outbound: Outbound
     outside: httpx.AsyncClient
+    tenant: Tenant
     scope: TaskScope
 
 
@@ -169,7 +174,8 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     await leases.void_earlier()
     stack.push_async_callback(leases.close)
     await same_backend(database, wanted_backend(settings.org_id))
-    git_access, outbound = GitAccess.from_settings(settings), _outbound(settings)
+    git_access, outbound = GitAccess.from_settings(settings), Outbound.from_settings(settings)
+    tenant = await enter(open_tenant(settings, partial(_trusted, git_access)))
     return _Ground(
         settings=settings,
         instance=instance,
@@ -178,12 +184,13 @@ async def _open_ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
         store=WorkspaceStore(database),
         tokens=TokenStore(database),
         events=EventLog(EventStore(database)),
-        secrets=_secret_service(settings, directory, database),
+        secrets=_secret_service(settings, directory, database, tenant.variables),
         leases=leases,
         link=await enter(_open_link(settings, git_access)),
         agents_http=await enter(open_agents_client()),
         outbound=outbound,
         outside=await enter(open_outside_client(outbound, partial(_trusted, git_access))),
+        tenant=tenant,
         # Entered after what its tasks use, so that they have ended before any of it is closed.
         scope=await enter(TaskScope()),
     )
@@ -290,6 +297,8 @@ def _services(
         ),
         outbound=ground.outbound,
         proxy=proxy,
+        members=ground.tenant.members,
+        upstream=ground.tenant.upstream,
     )
     return services, reconciler
 
@@ -330,12 +339,6 @@ def _start(ground: _Ground, services: Services, reconciler: Reconciler) -> None:
             assert_never(services.backend)
 
 
-def _outbound(settings: Settings) -> Outbound:
-    """Only for a developer may agents that run elsewhere be on the same machine, or in a private network."""
-    development = settings.environment is Environment.DEVELOPMENT
-    return Outbound(loopback=development, private=development)
-
-
 def _trusted(access: GitAccess) -> ssl.SSLContext:
     return trusted(access.certificate_file, access.certificate_directory)
 
@@ -360,9 +363,11 @@ def _database_place(settings: Settings, directory: DataDirectory) -> Path | str:
     return directory.database if settings.database_url is None else settings.database_url.get_secret_value()
 
 
-def _secret_service(settings: Settings, directory: DataDirectory, database: Database) -> SecretService:
+def _secret_service(
+    settings: Settings, directory: DataDirectory, database: Database, given: Given = nothing_given
+) -> SecretService:
     keys = [*settings.encryption_keys, *directory.encryption_keys()] or directory.make_encryption_key()
-    return SecretService(database=database, store=SecretStore(database), vault=Vault(keys))
+    return SecretService(database=database, store=SecretStore(database), vault=Vault(keys), given=given)
 
 
 async def _look_once(side: EngineSide | ControlPlaneSide, reconciler: Reconciler) -> None:

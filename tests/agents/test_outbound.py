@@ -12,6 +12,7 @@ from aiohttp import web
 
 from workspace_server.agents.outbound import Outbound, open_outside_client
 from workspace_server.errors import InvalidRequestError, UnavailableError
+from workspace_server.settings import load_settings
 
 STRICT = Outbound(loopback=False, private=False)
 DEVELOPMENT = Outbound(loopback=True, private=True)
@@ -38,6 +39,26 @@ def test_this_machine_is_allowed_where_the_policy_says_so(address: str) -> None:
 def test_private_networks_are_allowed_where_the_policy_says_so(address: str) -> None:
     assert DEVELOPMENT.allows(ip_address(address))
     assert not STRICT.allows(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, Outbound(loopback=True, private=True)),
+        ({"MOLECULE_DEPLOY_MODE": "self-hosted"}, Outbound(loopback=True, private=True)),
+        ({"MOLECULE_ENV": "staging"}, STRICT),
+        ({"MOLECULE_ENV": "staging", "MOLECULE_DEPLOY_MODE": "saas"}, Outbound(loopback=False, private=True)),
+        ({"MOLECULE_DEPLOY_MODE": "saas"}, Outbound(loopback=False, private=True)),
+        ({"MOLECULE_ENV": "staging", "MOLECULE_ORG_ID": "org-1"}, Outbound(loopback=False, private=True)),
+        ({"MOLECULE_ENV": "staging", "MOLECULE_ORG_ID": "org-1", "MOLECULE_DEPLOY_MODE": "self-hosted"}, STRICT),
+    ],
+    ids=str,
+)
+def test_private_networks_are_for_developers_and_the_hosted_product_loopback_for_developers_alone(
+    environ: dict[str, str], expected: Outbound
+) -> None:
+    hosted = {"ADMIN_TOKEN": "t", "PLATFORM_URL": "https://acme.example.org"}
+    assert Outbound.from_settings(load_settings({"HOME": "/home/u", **hosted, **environ})) == expected
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])

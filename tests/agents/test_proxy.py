@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from support.ports import free_port
 from support.rows import token_of, workspace
-from support.server import InProcess, free_port
+from support.server import InProcess
 from workspace_server.agents.proxy import LARGEST_REPLY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,13 +9,19 @@ import httpx
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from aiohttp import web
 from starlette.routing import BaseRoute, Mount, Route
 
+from support.control_plane_edge import control_plane_edge
 from support.rows import build, token_of, workspace
 from support.server import NO_ENGINE, InProcess, in_process
 
 from .conftest import ADMIN_TOKEN
 from .on_engine import OnEngine, on_engine
+
+ORG = "org-1"
+HOST = "acme.example.org"
+SESSION = "theme=dark; session=of-a-member"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -162,6 +168,50 @@ FOREIGN_PAGES = {
     "a foreign page with the owner's token": Sender("page", headers={"Origin": "http://evil.example"}, bearer="owner"),
     "a page of no origin": Sender("page", headers={"Origin": "null"}),
 }
+OWN_PAGE = {"Host": HOST, "Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
+NAMED = {"X-Molecule-Org-Id": ORG}
+MEMBERS = {
+    "member on this server's page": Sender("person", STRANGER, {**OWN_PAGE, "Cookie": SESSION}),
+    "member whose browser tells the origin alone": Sender(
+        "person", STRANGER, {"Host": HOST, "Origin": f"https://{HOST}", "Cookie": SESSION}
+    ),
+    "member whose browser tells the site alone": Sender(
+        "person", STRANGER, {"Host": HOST, "Sec-Fetch-Site": "same-origin", "Cookie": SESSION}
+    ),
+    "member whose browser tells of no page": Sender("reader", STRANGER, {**NAMED, "Cookie": SESSION}),
+    "member who types the address": Sender("reader", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "none"}),
+    "member on a foreign page": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "cross-site"}
+    ),
+    "member on a sister's page": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Sec-Fetch-Site": "same-site"}
+    ),
+    "member on a page of a known origin": Sender(
+        "anyone", STRANGER, {**NAMED, "Cookie": SESSION, "Origin": "http://localhost:3000"}
+    ),
+    "somebody else's session": Sender("anyone", STRANGER, {**OWN_PAGE, "Cookie": f"{SESSION}x"}),
+    "a page without a session": Sender("anyone", STRANGER, OWN_PAGE),
+    "member who shows a bearer that nobody has": Sender(
+        "nobody", STRANGER, {**OWN_PAGE, "Cookie": SESSION}, bearer="nobody"
+    ),
+    "workspace beside a member's session": Sender("own", STRANGER, {**OWN_PAGE, "Cookie": SESSION}, bearer="own"),
+    "administrator of the tenant": Sender("person", STRANGER, NAMED, bearer=ADMIN_TOKEN),
+    "administrator whom the router sent": Sender(
+        "person", STRANGER, {"Fly-Replay-Src": f"instance=1;state={ORG}"}, bearer=ADMIN_TOKEN
+    ),
+    "another workspace of the tenant": Sender("other", STRANGER, NAMED, bearer="other"),
+    "loopback on the tenant": Sender("anyone", headers=NAMED),
+}
+ELSEWHERE = {
+    "anyone who names no organisation": Sender("elsewhere", STRANGER),
+    "anyone who names another": Sender("elsewhere", STRANGER, {"X-Molecule-Org-Id": "org-2"}),
+    "loopback that names none": Sender("elsewhere"),
+    "member who names another": Sender("elsewhere", STRANGER, {"X-Molecule-Org-Id": "org-2", "Cookie": SESSION}),
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+BY_BACKEND = ("/images", "/admin/workspace-images/", "/ready", "/workspaces/{workspace_id}/console")
+"""What these answer depends on what starts workspaces; whom they let in does not."""
+FOR_EVERYBODY = ("GET /health", "POST /registry/register", "POST /registry/heartbeat")
 ADDRESSES = {
     "address of the workspace's container": Sender("address", "{address}", {"X-Workspace-ID": "{workspace_id}"}),
     "address without a claim": Sender("anyone", "{address}"),
@@ -188,6 +238,16 @@ async def test_access_where_the_owner_needs_a_token(careful_app: InProcess, send
 @pytest.mark.parametrize("sender", FOREIGN_PAGES)
 async def test_pages_of_foreign_origins_are_refused_everywhere(app: InProcess, sender: str) -> None:
     await compare(app, FOREIGN_PAGES[sender], await workspace(app))
+
+
+@pytest.mark.parametrize("sender", MEMBERS)
+async def test_access_to_a_hosted_tenant(tenant_app: InProcess, sender: str) -> None:
+    await compare(tenant_app, MEMBERS[sender], await workspace(tenant_app))
+
+
+@pytest.mark.parametrize("sender", ELSEWHERE)
+async def test_a_hosted_tenant_is_not_there_for_others(tenant_app: InProcess, sender: str) -> None:
+    await compare(tenant_app, ELSEWHERE[sender], await workspace(tenant_app))
 
 
 @pytest.mark.engine
@@ -222,6 +282,28 @@ async def test_every_route_is_in_the_table(app: InProcess) -> None:
     }
 
 
+async def test_a_tenant_has_the_same_routes_and_those_of_the_control_plane(
+    app: InProcess, tenant_app: InProcess
+) -> None:
+    relayed = {f"{method} /cp/{{path:path}}" for method in {*METHODS, "OPTIONS"} - {"HEAD"}}
+    known, found = ({f"{method} {path}" for method, path in paths(each.app.routes)} for each in (app, tenant_app))
+    assert found == known | relayed
+
+
+@pytest.mark.parametrize("sender", {**MEMBERS, **ELSEWHERE})
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_control_planes_paths_are_for_everybody(tenant_app: InProcess, sender: str, method: str) -> None:
+    known = {**MEMBERS, **ELSEWHERE}[sender]
+    bearer = {} if known.bearer is None else {"Authorization": f"Bearer {known.bearer}"}
+    response = await tenant_app.call(method, "/cp/auth/me", peer=known.peer, headers={**known.headers, **bearer})
+    assert response.status_code == 200
+
+
+async def test_who_needs_a_session_is_told_to_sign_in(tenant_app: InProcess) -> None:
+    response = await tenant_app.call("GET", "/workspaces", peer=STRANGER, headers=NAMED)
+    assert response.json()["hint"].startswith("sign in, and call from a page of this server")
+
+
 def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
     for route in routes:
         included = getattr(route, "original_router", None)
@@ -237,22 +319,38 @@ def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
 async def compare(app: InProcess, sender: Sender, named: str) -> None:
     """Send to every route as this caller, and compare the statuses with the table."""
     expected, found = {}, {}
+    hosted = app.services.settings.org_id is not None
     await forget_others(app, named)
     other = await workspace(app)
     other_token = await token_of(app, other)
     for route, access in ROUTES.items():
         if sender.bearer == "own" and not access.has_token:
             continue  # a new agent has nothing to show
-        status = 403 if sender.kind == "page" else access.rule[sender.kind]
-        expected[route] = access.done if status == 200 else status
+        status = status_for(route, access, sender)
+        done = LET_IN if hosted and route.split(" ")[1].startswith(BY_BACKEND) else access.done
+        expected[route] = done if status == 200 else status
         response = await send(app, route, sender, named, (other, other_token))
         let_in = response.status_code not in (401, 403)
         found[route] = LET_IN if expected[route] == LET_IN and let_in else response.status_code
-        if status != 200 and sender.kind != "page":
+        if status != 200 and sender.kind not in ("page", "elsewhere"):
             assert response.json().keys() <= {"error", "code", "hint"}
-    if app.services.settings.docker_host != NO_ENGINE:
+    if app.services.settings.docker_host != NO_ENGINE:  # it can work
         expected["GET /ready"] = expected["GET /ready"] if sender.kind == "page" else 200
     assert found == expected
+
+
+def status_for(route: str, access: Access, sender: Sender) -> int:
+    """The status of a route for a caller, 200 for whoever is let in."""
+    match sender.kind:
+        case "page":
+            return 403
+        case "elsewhere" if not route.startswith(FOR_EVERYBODY):
+            return 404
+        case "elsewhere":
+            return access.rule["anyone"]
+        case "reader":
+            return access.rule["person" if route.startswith("GET ") else "anyone"]
+    return access.rule[sender.kind]
 
 
 async def forget_others(app: InProcess, named: str) -> None:
@@ -268,7 +366,8 @@ async def send(app: InProcess, route: str, sender: Sender, named: str, another: 
     shown = {"owner": app.services.owner_token, "nobody": "nobody's-token", "other": other_token}
     if access.has_token:
         shown["own"] = await token_of(app, named)
-    values = {"workspace_id": named, "other_id": other, "build": build(app).id, "key": "A"}
+    one_build = "none" if app.services.settings.org_id else build(app).id  # a hosted tenant builds nothing
+    values = {"workspace_id": named, "other_id": other, "build": one_build, "key": "A"}
     headers = {name: value.format(**values) for name, value in sender.headers.items()}
     if sender.bearer is not None:
         headers["Authorization"] = f"Bearer {shown.get(sender.bearer, sender.bearer)}"
@@ -288,6 +387,25 @@ async def send(app: InProcess, route: str, sender: Sender, named: str, another: 
 async def careful_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
     async with in_process(tmp_path_factory.mktemp("careful"), MOLECULE_OWNER_TOKEN="required") as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def tenant_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcess]:
+    async def member(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"member": request.headers["Cookie"] == SESSION, "user_id": "u-1"})
+
+    async with control_plane_edge() as plane:
+        plane.answers["/cp/auth/tenant-member"] = member
+        variables = {
+            "MOLECULE_ORG_ID": ORG,
+            "MOLECULE_ORG_SLUG": "acme",
+            "ADMIN_TOKEN": ADMIN_TOKEN,
+            "PLATFORM_URL": f"https://{HOST}",
+            "MOLECULE_CP_URL": plane.url,
+            "CP_UPSTREAM_URL": plane.url,
+        }
+        async with in_process(tmp_path_factory.mktemp("tenant"), **variables) as opened:
+            yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from support.database import only_sqlite
 from support.server import NO_ENGINE, InProcess, in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -16,6 +17,7 @@ async def test_the_server_is_alive_while_the_engine_is_away(app: InProcess) -> N
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
+@only_sqlite("the words name the file")
 async def test_the_owner_reads_which_part_is_broken_and_what_to_do(app: InProcess) -> None:
     response = await app.call("GET", "/ready")
     assert response.status_code == 503

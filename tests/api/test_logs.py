@@ -110,6 +110,7 @@ async def test_an_engine_that_goes_away_while_a_log_is_followed_is_told_of(talki
         talking.proxy.faults.clear()
 
     assert (last, error["code"], "broken by a test" in error["error"]) == ("error", "engine_error", True)
+    assert "journalctl -u docker" in error["hint"]
 
 
 async def test_a_workspace_without_a_container_has_no_log(talking: Talking) -> None:

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from support.database import only_sqlite
 from support.rows import token_of, workspace
 from support.server import InProcess, eventually
 from workspace_server.model.workspace import WorkspaceStatus
@@ -98,6 +99,7 @@ async def test_the_tokens_of_a_removed_workspace_are_refused(app: InProcess) -> 
     assert (response.status_code, response.json()) == (401, {"error": "invalid token", "code": "invalid_token"})
 
 
+@only_sqlite("PostgreSQL: nothing is tried on an engine that was never seen")
 async def test_a_removal_wakes_the_one_who_clears_the_engine(app: InProcess) -> None:
     """The engine is away here: the wish is tried at once, and kept."""
     identity = await workspace(app)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from support.database import only_sqlite
 from support.listener import fields, listening
 from support.rows import build, token_of, workspace
 from support.server import InProcess
@@ -123,6 +124,7 @@ async def test_silence_brings_a_comment(app: InProcess, monkeypatch: pytest.Monk
     assert set(heard[-2:]) == {": still here\n\n"}
 
 
+@only_sqlite("PostgreSQL: there are tasks of its own")
 async def test_a_client_that_goes_away_leaves_no_task_and_no_listener(app: InProcess) -> None:
     identity = await provisioning(app, image=ImageOnRow(source="local-build", build=build(app).id))
     before = asyncio.all_tasks()

@@ -134,6 +134,12 @@ async def test_the_owners_token_is_shown_with_every_request(token: str | None, h
         assert client._http.headers.get("Authorization") == header
 
 
+@pytest.mark.parametrize("org_id", ["org-1", None])
+async def test_a_hosted_server_is_told_that_it_is_meant(org_id: str | None) -> None:
+    async with open_client("http://127.0.0.1:8080", "t", org_id) as client:
+        assert client._http.headers.get("X-Molecule-Org-Id") == org_id
+
+
 async def test_no_proxy_of_the_environment_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.org")
     async with open_client("http://127.0.0.1:8080", "t") as client:

@@ -19,14 +19,15 @@ import pytest_asyncio
 from support.build_host import BuildHost, build_host
 from support.gate import Gate
 from support.git_server import GitServer, git_server
+from support.ports import free_port
 from support.processes import running
-from support.server import ServerProcess, free_port, server_process
+from support.server import ServerProcess, server_process
 from support.templates import broken_template, calling_template, tiny_template
 
 from .conftest import Ended
 from .process import run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass(frozen=True, slots=True)

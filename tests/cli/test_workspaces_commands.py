@@ -17,14 +17,15 @@ import pytest
 import pytest_asyncio
 
 from support.git_server import GitServer, git_server
+from support.ports import free_port
 from support.processes import running
-from support.server import ServerProcess, eventually, free_port, server_process
+from support.server import ServerProcess, eventually, server_process
 from support.templates import agent_template, config, tiny_template
 
 from .conftest import Ended
 from .process import run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 TALKS, WAITS, ENDS, NEEDY = (f"t-{secrets.token_hex(6)}" for _ in range(4))
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -14,8 +14,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from support.ports import free_port
 from support.postgres import Postgres, postgres
-from support.server import eventually, free_port
+from support.server import eventually
 from workspace_server.db import Database, EventStore, WorkspaceStore, open_database
 from workspace_server.db.backend import Notice, Topic
 from workspace_server.db.migrate import MIGRATIONS

@@ -103,6 +103,13 @@ def test_the_status_decides(status: int, kind: type[WorkspaceServerError], code:
     assert (type(error), error.code) == (kind, code)
 
 
+@pytest.mark.parametrize("status", [400, 500, 503])
+def test_an_error_of_the_engine_says_where_the_engines_log_is(status: int) -> None:
+    error = translate(aiodocker.DockerError(status, "broken"), "start the container c", ADDRESS)
+
+    assert "journalctl -u docker" in error.as_dict()["hint"]
+
+
 def test_what_the_engine_said_is_passed_on_as_one_line() -> None:
     error = translate(aiodocker.DockerError(409, "in use\n by\tx"), "remove the volume v", ADDRESS)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.database import place_in
 from workspace_server.db import Database, EventStore, open_database
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
@@ -15,7 +16,7 @@ BACKLOG = 256
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with open_database(tmp_path / "molecule.db") as opened:
+    async with open_database(await place_in(tmp_path)) as opened:
         yield opened
 
 

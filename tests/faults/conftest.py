@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from support.postgres import ENCRYPTION_KEY
 from support.private_engine import OWN_NETWORK, PrivateEngine, private_engine
 
+from .databases import Database, postgresql, sqlite
 from .ground import Ground, open_ground
-from .table import Trial, markdown
+from .table import POSTGRESQL, SQLITE, Kind, Trial, markdown
 
 _TRIALS: list[Trial] = []
 _ENGINES_DISK = "size=6g"
@@ -58,28 +58,48 @@ def faulty_engine(request: pytest.FixtureRequest, engine_url: str) -> str:
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The settings of the database that the servers use: SQLite, or what MOLECULE_TEST_DATABASE says."""
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, soon full."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def kind() -> Kind:
+    """The kind of database that the servers use: what MOLECULE_TEST_DATABASE says, or SQLite."""
     match os.environ.get("MOLECULE_TEST_DATABASE", "sqlite"):
         case "sqlite":
-            return {}
+            return SQLITE
         case "postgresql":
-            url = str(request.getfixturevalue("postgres_url"))
-            return {"DATABASE_URL": url, "SECRETS_ENCRYPTION_KEY": ENCRYPTION_KEY}
+            return POSTGRESQL
         case unknown:
             pytest.fail(f"MOLECULE_TEST_DATABASE={unknown} is neither sqlite nor postgresql", pytrace=False)
 
 
 @pytest.fixture
-def only_sqlite(database: dict[str, str]) -> None:
-    """What is about the files of SQLite is not tried on another database."""
-    if database:
-        pytest.skip("it is about the files of SQLite")
+def row(request: pytest.FixtureRequest, kind: Kind) -> Trial:
+    """The table's row of a fault of one database alone, which its mark names: not applicable where another is used."""
+    of, name = request.node.get_closest_marker("fault_of").args
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    begun = Trial(of, name.format(**parameters), applicable=of == kind)
+    _TRIALS.append(begun)
+    if not begun.applicable:
+        pytest.skip(f"it is a fault of {of}, and this run uses {kind}")
+    return begun
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, kind: Kind) -> Database:
+    """An empty database of the run's kind."""
+    return sqlite() if kind == SQLITE else postgresql(str(request.getfixturevalue("postgres_url")))
 
 
 @pytest.fixture
 async def ground(
-    faulty_engine: str, workspace_network: None, tmp_path: Path, database: dict[str, str]
+    faulty_engine: str, workspace_network: None, tmp_path: Path, database: Database
 ) -> AsyncIterator[Ground]:
-    async with open_ground(tmp_path, faulty_engine, **database) as opened:
+    async with open_ground(tmp_path, faulty_engine, **database.settings) as opened:
         yield opened

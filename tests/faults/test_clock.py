@@ -8,6 +8,7 @@ import pytest
 
 from support.server import eventually
 
+from .databases import Database
 from .ground import Ground, held, open_ground
 from .table import Trial
 from .test_kill import CREATE
@@ -32,6 +33,8 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",  # a jump counts at once
             "DONT_FAKE_MONOTONIC": "1",
+            # Else a thread's wait with a time-out, and so every hand-over of Python's lock, ends at once: it spins.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     def jump(self, offset: str) -> None:
@@ -48,9 +51,9 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 async def clocked(
-    faulty_engine: str, workspace_network: None, tmp_path: Path, clock: Clock, database: dict[str, str]
+    faulty_engine: str, workspace_network: None, tmp_path: Path, clock: Clock, database: Database
 ) -> AsyncIterator[Ground]:
-    async with open_ground(tmp_path, faulty_engine, **clock.environment, **database) as opened:
+    async with open_ground(tmp_path, faulty_engine, **clock.environment, **database.settings) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ from .ground import Ground, held
 from .table import Trial
 from .test_kill import COPY, CREATE, IMAGE, NETWORKS, START, VOLUMES, WAIT
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.faults]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 STEPS: list[tuple[str, str, str, When]] = [
     ("image looked up", "GET", IMAGE, "before"),

@@ -1,54 +1,28 @@
 """No space left: for the cache, for the data, for the engine. With room again, all goes on."""
 
-import os
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from support.private_engine import PrivateEngine
 from support.server import eventually
 
+from .databases import Database
+from .full import ask_for_many, filled
 from .ground import Ground, open_ground
 from .table import Trial
 from .test_engine_misbehaves import settled
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.faults]
-
-PIECE = 900
-
-
-@contextmanager
-def filled(place: Path) -> Iterator[None]:
-    """The file system at ``place`` without a byte left."""
-    ballast = place / "ballast"
-    free = os.statvfs(place)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
-    try:
-        yield
-    finally:
-        ballast.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
 async def ground_on_small_disk(
-    faulty_engine: str, workspace_network: None, tmp_path: Path, small_disk: Path
+    faulty_engine: str, workspace_network: None, tmp_path: Path, small_disk: Path, database: Database
 ) -> AsyncIterator[Ground]:
     places = {"MOLECULE_LOCAL_BUILD_CACHE": f"{small_disk}/cache", "MOLECULE_DATA_DIR": f"{small_disk}/data"}
-    async with open_ground(tmp_path, faulty_engine, **places) as opened:
+    async with open_ground(tmp_path, faulty_engine, **places, **database.settings) as opened:
         yield opened
 
 
@@ -58,48 +32,41 @@ async def test_the_disk_of_cache_and_data_is_full(
     """Whatever is refused says so with a code; what was acknowledged is done when there is room."""
     ground, row = ground_on_small_disk, trial("disk full", "cache and data")
     stays, goes = await ground.online(), await ground.online("b")
-    acknowledged = {stays, goes}
     await ground.move_template()
     with filled(small_disk):
-        for number in range(20):
-            answer = await ground.server.client.post(
-                "/workspaces", json={"name": f"full-{number}", "runtime": "langgraph", "role": "x" * PIECE}
-            )
-            row.injected += answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            if answer.status_code == httpx.codes.CREATED:
-                acknowledged.add(answer.json()["id"])
-                ground.made.append(answer.json()["id"])
-            else:
-                assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        acknowledged = {stays, goes} | await ask_for_many(ground, row)
         deleted = await ground.server.client.delete(f"/workspaces/{goes}?purge=true")
         restarted = await ground.server.client.post(f"/workspaces/{stays}/restart")
         assert {deleted.status_code, restarted.status_code} <= {200, 503}
-        acknowledged -= {goes} if deleted.status_code == httpx.codes.OK else set()
+        acknowledged -= {goes} if deleted.is_success else set()
         at_worst = await ground.things()
     for workspace in acknowledged:
         await settled(ground, workspace)
-        if (await ground.server.view(workspace))["status"] == "failed":
+        view = await ground.server.view(workspace)
+        if view["status"] == "failed":
+            row.injected += view["error"]["code"] == "no_space"
             await ground.server.call("POST", f"/workspaces/{workspace}/restart")
     row.over()
     await ground.recovers(row, at_worst, seconds=180)
     assert (set(await ground.rows()), row.after) == (acknowledged, [])
 
 
-async def test_the_cache_is_full(
+async def test_the_cache_is_full(  # noqa: PLR0917 - fixtures
     faulty_engine: str,
     workspace_network: None,
     tmp_path: Path,
     small_disk: Path,
+    database: Database,
     trial: Callable[[str, str], Trial],
 ) -> None:
-    async with open_ground(tmp_path, faulty_engine, MOLECULE_LOCAL_BUILD_CACHE=f"{small_disk}/cache") as ground:
+    places = {"MOLECULE_LOCAL_BUILD_CACHE": f"{small_disk}/cache"}
+    async with open_ground(tmp_path, faulty_engine, **places, **database.settings) as ground:
         row = trial("disk full", "cache")
         await ground.online()
         await ground.move_template()
         with filled(small_disk):
             workspace = await ground.create("b")
-            view = await eventually_failed(ground, workspace)
-            row.injected += view == "no_space"
+            row.injected += await eventually_failed(ground, workspace) == "no_space"
             at_worst = await ground.things()
         row.over()
         await ground.server.call("POST", f"/workspaces/{workspace}/restart")

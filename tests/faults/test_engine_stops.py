@@ -20,11 +20,7 @@ async def test_the_engine_is_away_under_load(
     ground: Ground, own_engine: PrivateEngine, trial: Callable[[str, str], Trial], how: str
 ) -> None:
     row = trial("engine", f"dockerd {how} and started under load")
-    running = [await ground.online(f"running-{number}") for number in range(RUNNING)]
-    coming = [await ground.create(f"coming-{number}") for number in range(COMING)]
-    going = running.pop()
-    await ground.server.call("POST", f"/workspaces/{running[0]}/restart")
-    await ground.server.call("DELETE", f"/workspaces/{going}?purge=true")
+    wanted = await under_load(ground)
     (own_engine.stop if how == "stopped" else own_engine.kill)()
 
     async def noticed() -> bool:
@@ -32,9 +28,19 @@ async def test_the_engine_is_away_under_load(
 
     await eventually(noticed, "the server says that the engine is away")
     row.hit()
-    coming.append(await ground.create("accepted meanwhile"))
+    wanted.add(await ground.create("accepted meanwhile"))
     own_engine.start()
     at_worst = await ground.things()
     row.over()
     await ground.recovers(row, at_worst, seconds=180)
-    assert (set(await ground.rows()), row.after) == ({*running, *coming}, [])
+    assert (set(await ground.rows()), row.after) == (wanted, [])
+
+
+async def under_load(ground: Ground) -> set[str]:
+    """Some run, one of which is restarted now; one goes, some come: those that are to be there in the end."""
+    running = [await ground.online(f"running-{number}") for number in range(RUNNING)]
+    coming = [await ground.create(f"coming-{number}") for number in range(COMING)]
+    going = running.pop()
+    await ground.server.call("POST", f"/workspaces/{running[0]}/restart")
+    await ground.server.call("DELETE", f"/workspaces/{going}?purge=true")
+    return {*running, *coming}

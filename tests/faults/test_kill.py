@@ -14,7 +14,7 @@ from support.tasks import background
 from .ground import Ground, held
 from .table import Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Deed = Literal["create", "restart", "delete", "refresh"]
 

@@ -161,7 +161,7 @@ async def begun(server: Server, service: ImageService, runtime: str, wish: Build
     """Begin a build and wait for its end."""
     record = await service.begin_build(runtime, wish)
     assert isinstance(record, str)
-    await asyncio.wait([running.flight for running in server.builds._running.values()])
+    await asyncio.wait([running.flight for running in server.builds._jobs._running.values()])
     return server.book.get(record)
 
 

@@ -18,6 +18,7 @@ from support.server import ServerProcess, server_process
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network namespace"),
 ]

@@ -130,6 +130,23 @@ async def test_the_database_of_the_server_this_one_replaces_is_refused(alone: Se
         assert "the database is another server's: it has the table schema_migrations" in await ended(alone)
 
 
+async def test_an_engine_that_is_away_at_the_start_is_waited_for_and_told_of(
+    serve: Serve, git_host: GitServer, api: Engine, proxy: EngineProxy, settings: dict[str, str]
+) -> None:
+    await proxy.down()
+    server = await serve(behind=proxy.address, **settings)
+    await Site(server=server, git=git_host, engine=api).template(LANGGRAPH, quick_agent())
+    workspace = await server.create(LANGGRAPH)
+
+    async def told() -> bool:
+        view = await server.view(workspace)
+        return (view["status"], (view["error"] or {}).get("code")) == ("provisioning", "engine_unavailable")
+
+    await eventually(told, "the row says what it waits for")
+    await proxy.up()
+    assert (await server.until(workspace, "online"))["error"] is None
+
+
 async def test_requests_wait_for_the_database_and_nothing_acknowledged_is_lost(
     serve: Serve, git_host: GitServer, api: Engine, settings: dict[str, str]
 ) -> None:

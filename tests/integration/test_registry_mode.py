@@ -23,7 +23,7 @@ from support.server import eventually, server_process
 
 from .site import Site
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 USER, TOKEN = "puller", f"hush-{secrets.token_hex(12)}"
 ASKED = "(asked with the credentials of MOLECULE_REGISTRY_USER and MOLECULE_REGISTRY_TOKEN)"

@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from support.engine import Engine, EngineError, engine, instance_label, purge
 from support.git_server import git_server
-from support.server import Json, eventually, free_port
+from support.ports import free_port
+from support.server import Json, eventually
 from support.templates import config
 from workspace_server.engine import encode
 from workspace_server.server import listening

@@ -312,10 +312,10 @@ async def control_plane(*, tls: Certificate | None = None, with_agents: bool = F
 
 
 def variables(served: ControlPlane, platform_url: str = "http://127.0.0.1:8080", **others: str) -> dict[str, str]:
-    """The environment of a server that works for it, whose agents may be on this machine."""
+    """The environment of a server that works for it."""
     return {
-        "MOLECULE_DEPLOY_MODE": "self-hosted",
         "MOLECULE_ORG_ID": ORG,
+        "MOLECULE_DEPLOY_MODE": "self-hosted",  # the machines' agents are on the loopback interface
         "MOLECULE_CP_URL": served.url,
         "MOLECULE_CP_SHARED_SECRET": SECRET,
         "CP_ADMIN_API_TOKEN": ADMIN_KEY,

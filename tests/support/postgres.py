@@ -8,14 +8,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from .server import free_port
+from .ports import free_port
 
 ENCRYPTION_KEY = "the key of secrets in PostgreSQL"
 _PASSWORD = "pass/word?#"  # what a URL has to quote
@@ -30,7 +30,7 @@ class Postgres:
 
     def __init__(self, directory: Path, programs: Path, user: Mapping[str, Any]) -> None:
         self.port = free_port()
-        self._data = directory / "data"
+        self.data = directory / "data"
         self._log = directory / "postgres.log"
         self._sockets = directory
         self._programs = programs
@@ -47,7 +47,7 @@ class Postgres:
         password.write_text(_PASSWORD)
         options = ("--username=owner", f"--pwfile={password}", "--auth=scram-sha-256", "--no-sync", "--no-locale")
         made = subprocess.run(
-            [self._programs / "initdb", "--pgdata", self._data, "--encoding=UTF8", *options],
+            [self._programs / "initdb", "--pgdata", self.data, "--encoding=UTF8", *options],
             check=False,
             capture_output=True,
             cwd="/",
@@ -62,7 +62,7 @@ class Postgres:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *options],
+                [self._programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
                 stdout=log,
                 stderr=log,
                 cwd="/",
@@ -85,6 +85,15 @@ class Postgres:
         if process is not None:
             process.send_signal(number)
             process.wait()
+
+    def kill(self) -> None:
+        """End it and every process of it with ``kill -9``. Its files stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)  # so that it starts no other
+        for each in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(each), signal.SIGKILL)
+        self.stop(signal.SIGKILL)
 
     @asynccontextmanager
     async def connected(self, database: str = "postgres") -> AsyncIterator[Any]:
@@ -109,19 +118,25 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run a new cluster; nothing of it is left."""
+def postgres(*, disk: str | None = None) -> Iterator[Postgres]:
+    """Run a new cluster; nothing of it is left. ``disk``: the size of its own file system, in memory (as root)."""
     programs, user = _programs(), _unprivileged()
     directory = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
     if "user" in user:
         os.chown(directory, user["user"], user["group"])
     cluster = Postgres(directory, programs, user)
+    if disk is not None:
+        cluster.data.mkdir()
+        options = f"size={disk},mode=700,uid={user['user']},gid={user['group']}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", cluster.data], check=True)
     try:
         cluster.make()
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+        if disk is not None:
+            subprocess.run(["umount", "-l", cluster.data], check=True)
         shutil.rmtree(directory)
 
 

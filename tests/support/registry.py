@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from .images import INDEX, MANIFEST, PackedImage, digest, index_of
+from .ports import free_port
 from .processes import running
-from .server import eventually, free_port
+from .server import eventually
 
 USER, PASSWORD = "somebody", "correct horse"
 _HTPASSWD = f"{USER}:$2y$05$registrytestsaltsaltsOtIzlyjxoOEIG6WoKIQdLZb5WW495mvS\n"

@@ -1,11 +1,11 @@
 """Workspaces and builds written past the API, in states that no test has to wait for."""
 
-import json
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 
+from workspace_server.db.schema import events as event_rows
 from workspace_server.images import BuildRecord
 from workspace_server.images.identity import BuildIdentity
 from workspace_server.model.repository import RepositoryUrl
@@ -54,7 +54,8 @@ def build(app: InProcess, runtime: str = "langgraph") -> BuildRecord:
 
 async def events(app: InProcess, workspace_id: str) -> list[tuple[str, Any]]:
     """Return the recorded events of a workspace, oldest first: type and payload."""
-    query = sa.text("SELECT event_type, payload FROM structure_events WHERE workspace_id = :id ORDER BY created_at, id")
+    rows = event_rows.c
+    query = sa.select(rows.event_type, rows.payload).where(rows.workspace_id == workspace_id)
     async with app.services.database.read() as connection:
-        rows = (await connection.execute(query, {"id": workspace_id})).all()
-    return [(row.event_type, json.loads(row.payload)) for row in rows]
+        found = (await connection.execute(query.order_by(rows.created_at, rows.id))).all()
+    return [(each.event_type, each.payload) for each in found]

@@ -4,9 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
-import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -24,7 +22,9 @@ from workspace_server.app import create_app
 from workspace_server.settings import load_settings
 from workspace_server.wiring import Services, open_services
 
+from .database import settings_in
 from .engine import DEFAULT_ADDRESS, engine, instance_label, leftovers, purge
+from .ports import free_port
 
 T = TypeVar("T")
 Json = Any
@@ -34,8 +34,7 @@ LIVE: "list[ServerProcess]" = []
 
 NO_ENGINE = "unix:///nonexistent/engine.sock"
 
-_PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections and engines to containers
-_READY_SECONDS = 20
+_READY_SECONDS = 60
 _STOP_SECONDS = 10
 
 
@@ -52,15 +51,6 @@ async def eventually(check: Callable[[], T | Awaitable[T]], what: str, seconds: 
                 await asyncio.sleep(0.03)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s: {what}; last seen: {result!r}") from None
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("0.0.0.0", port))
-            return port
-    raise AssertionError("no free port was found")
 
 
 class ServerProcess:
@@ -251,6 +241,8 @@ async def server_process(
 ) -> AsyncIterator[ServerProcess]:
     """Run a server on an engine, or on what stands ``behind`` another address; nothing of it is left afterwards."""
     environment |= {"DOCKER_HOST": behind} if behind else {}
+    if "DATABASE_URL" not in environment:
+        environment = await settings_in(directory) | environment
     server = ServerProcess(directory, engine, environment, prefix=prefix)
     LIVE.append(server)
     try:
@@ -299,6 +291,7 @@ async def in_process(directory: Path, **environment: str) -> AsyncIterator[InPro
         "HOME": str(directory),
         "DOCKER_HOST": NO_ENGINE,
         "MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX": "file:///nonexistent/template-",
+        **({} if "DATABASE_URL" in environment else await settings_in(directory)),
         **environment,
     }
     with capture_logs() as logs:

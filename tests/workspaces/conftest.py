@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from support.database import place_in
 from support.engine import purge
 from support.git_repository import Repository
 from support.git_server import git_server
@@ -87,7 +88,7 @@ async def running(stage: Stage) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with open_database(tmp_path / "molecule.db") as opened:
+    async with open_database(await place_in(tmp_path)) as opened:
         yield opened
 
 

@@ -195,3 +195,18 @@ async def test_a_listener_hears_of_a_change_after_its_commit_only(database: Data
             before = news.qsize()
 
         assert (before, news.get_nowait()) == (0, event)
+
+
+@pytest.mark.parametrize("phase", [Phase.START, Phase.ONLINE])
+async def test_once_the_agent_has_called_no_phase_is_written_as_running(
+    attempt: Attempt, database: Database, store: WorkspaceStore, phase: Phase
+) -> None:
+    """Whoever would end the phase may die before: nobody takes up what is online."""
+    await attempt.enter(Phase.CONTAINER)
+    async with database.write() as tx:
+        await store.move(tx, "w", WorkspaceStatus.ONLINE)
+    await attempt.enter(phase)
+
+    phases = (await the_row(store)).phases
+    assert {entry["state"] for entry in phases.values()} == {"done"}
+    assert Phase.ONLINE in phases

@@ -58,6 +58,22 @@ async def test_a_delete_wins_at_every_step(here: World, method: str, call: str, 
     await nothing_is_left(here, workspace)
 
 
+async def test_what_a_restart_has_ended_is_waited_for_by_a_delete_as_well(here: World) -> None:
+    """The engine still makes a container when the restart that waits for that is ended: it would be nobody's."""
+    workspace = await here.create()
+    hold = await here.begin("POST", "/containers/create")
+    await here.lifecycle.restart(workspace)
+    await here.reconciler.fulfil()
+    await removed(here, workspace)
+    await here.reconciler.fulfil()
+    ended, _ = await asyncio.wait(here.reconciler._working.values(), timeout=0.5)
+    here.proxy.faults.remove(hold)
+    await here.settle()
+
+    assert ended == set()
+    await nothing_is_left(here, workspace)
+
+
 @pytest.mark.parametrize(("method", "call", "when"), STEPS[4::4])
 async def test_without_purge_the_files_are_all_that_stays(here: World, method: str, call: str, when: str) -> None:
     workspace = await here.create()

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from workspace_server.db.schema import leases
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 
 from .world import Supply, World, world
@@ -117,6 +119,35 @@ async def test_a_wish_says_what_it_waits_for_after_a_restart_of_the_server_too(
         await later.fulfil()
 
         await waits(later, workspace)
+
+
+async def test_a_server_that_never_saw_its_engine_says_what_wishes_wait_for(
+    tmp_path: Path, engine_url: str, supply: Supply, instance: str, postgres_url: str
+) -> None:
+    """On a database that others may share, nothing at all is begun before the engine was compared with theirs."""
+    async with world(tmp_path / "data", engine_url, supply, instance, place=postgres_url) as here:
+        await here.proxy.down()
+        workspace = await here.create()
+        await here.fulfil()
+
+        await waits(here, workspace)
+        await here.proxy.up()
+        await until_online(here, workspace)
+
+
+async def test_a_server_without_its_engine_leaves_the_rows_to_others(
+    tmp_path: Path, engine_url: str, supply: Supply, instance: str, postgres_url: str
+) -> None:
+    """It takes no lease again for what the row says already."""
+    async with world(tmp_path / "data", engine_url, supply, instance, place=postgres_url) as here:
+        await here.proxy.down()
+        await here.create()
+        await here.fulfil()
+        await here.leases.renew()
+        await here.fulfil()
+
+        async with here.database.read() as connection:
+            assert (await connection.execute(sa.select(leases))).all() == []
 
 
 async def test_an_unchanged_reason_is_not_written_again(here: World) -> None:

@@ -414,7 +414,7 @@ class TestLives(Lives.TestCase):
     pass
 
 
-TestLives = pytest.mark.timeout(60 + 5 * SEQUENCES)(TestLives)
+TestLives = pytest.mark.slow(pytest.mark.timeout(60 + 5 * SEQUENCES)(TestLives))
 TestLives.settings = settings(
     max_examples=SEQUENCES,
     stateful_step_count=25,

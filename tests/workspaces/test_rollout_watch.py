@@ -11,7 +11,7 @@ from workspace_server.model.workspace import ImageOnRow, WorkspaceStatus
 from .rolling import Stage, come_online, images
 from .world import World
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("workspace_network")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.usefixtures("workspace_network")]
 
 LANGGRAPH = "langgraph"
 

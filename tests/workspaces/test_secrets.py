@@ -1,5 +1,6 @@
 """Secrets of workspaces: set, replaced, removed, listed, opened, sealed anew."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ async def test_a_secret_of_all_is_told_to_all_but_those_that_replace_it(service:
 
     assert await service.environment(workspace) == {"A": "own", "B": "all"}
     assert await service.environment("v") == {"A": "all", "B": "all"}
+
+
+async def test_what_is_given_is_beneath_every_secret_and_shown_and_kept_nowhere(
+    database: Database, workspace: str
+) -> None:
+    async def given() -> Mapping[str, str]:
+        return {"A": "given", "B": "given", "C": "given"}
+
+    service = SecretService(database=database, store=SecretStore(database), vault=Vault([KEY]), given=given)
+    await service.put(None, "B", "all")
+    await service.put(workspace, "C", "own")
+
+    assert await service.environment(workspace) == {"A": "given", "B": "all", "C": "own"}
+    assert [each.key for each in await service.infos(workspace)] == ["C", "B"]
+    assert await service_of(database).environment(workspace) == {"B": "all", "C": "own"}
 
 
 async def test_a_secret_is_replaced(service: SecretService, workspace: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.database import place_in
 from support.engine import Engine as Api
 from support.engine import engine as raw_engine
 from support.engine import instance_label, purge
@@ -198,7 +199,7 @@ async def world(
         proxy = await enter(engine_proxy(url))
         address = EngineAddress(url=proxy.address, local_socket=True)
         api = await enter(raw_engine(url))
-        database = await enter(open_database(place or directory / "molecule.db"))
+        database = await enter(open_database(place or await place_in(directory)))
         leases = Leases(database=database, store=LeaseStore(server=str(directory), boot=secrets.token_hex(4)))
         await leases.void_earlier()
         stack.push_async_callback(leases.close)
@@ -253,7 +254,7 @@ async def world(
             directories=WorkspaceDirectories.from_settings(settings),
             templates=ConfigTemplates(settings.configs_dir),
             engine=engine,
-            same_engine=SameEngine(database=database, engine=engine, shared=False),
+            same_engine=SameEngine(database=database, engine=engine, shared=place is not None),
             instance=instance,
             settings=settings,
             expose=bridge.announce,

@@ -12,10 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Self
 
 import httpx
 
 from workspace_server.errors import InvalidRequestError, UnavailableError
+from workspace_server.setting_values import Environment
+from workspace_server.settings import Settings
 
 _LONGEST = 2048
 _RESOLVE_SECONDS = 5.0
@@ -36,6 +39,15 @@ class Outbound:
 
     loopback: bool
     private: bool
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """For a developer, agents may be on this machine, or in a private network.
+
+        Those of the hosted product are in its private network; the loopback of its servers is nobody's.
+        """
+        development = settings.environment is Environment.DEVELOPMENT
+        return cls(loopback=development and not settings.hosted, private=development or settings.hosted)
 
     def check(self, text: str) -> str:
         """A URL that may be kept. Raises InvalidRequestError for what can never be allowed; names are not resolved."""

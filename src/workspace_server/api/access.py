@@ -2,7 +2,7 @@
 
 ===============  ==============================================================================================
 owner            the person whose server this is: loopback where containers cannot come from, or the owner's token
-administrator    who shows ``ADMIN_TOKEN``
+administrator    who shows ``ADMIN_TOKEN``; a member of the organisation, by the session of its browser
 workspace        an agent that shows its own workspace's token
 address          a request from the address that the engine gave to a workspace's running container
 anyone           everybody else
@@ -29,6 +29,7 @@ GATEWAY = "gateway"
 """The ASGI scope's mark of a request that came in through the workspace network's listener."""
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_READING = frozenset({"GET", "HEAD"})
 _FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 
 
@@ -65,7 +66,12 @@ async def identify(request: Request) -> Caller:
     """Who is calling. Raises AuthError for a bearer token that is nobody's."""
     token = bearer(request)
     if token is not None:
-        return await _by_token(services(request), token)
+        caller = await _by_token(services(request), token)
+        if caller is None:
+            raise AuthError("invalid token", code="invalid_token")
+        return caller
+    if await _is_member(request):
+        return Caller(CallerKind.ADMIN)
     if _is_owner(request):
         return Caller(CallerKind.OWNER)
     claimed = request.headers.get("x-workspace-id")
@@ -114,6 +120,8 @@ async def _allowed(request: Request, may: Callable[[Caller], bool]) -> Caller:
 
 
 def _how(opened: Services) -> str:
+    if opened.members is not None:
+        return "sign in, and call from a page of this server; or send Authorization: Bearer <token>"
     if opened.settings.admin_token is not None:
         return "send Authorization: Bearer <ADMIN_TOKEN>"
     return "call from this machine, or send Authorization: Bearer <the content of owner_token in the data directory>"
@@ -125,20 +133,49 @@ def bearer(request: Request) -> str | None:
     return header.removeprefix("Bearer ").strip() if header.startswith("Bearer ") else None
 
 
-async def _by_token(opened: Services, token: str) -> Caller:
+async def shows_our_token(request: Request) -> bool:
+    """Whether a token of this server is in the request's Authorization, whatever scheme it is shown by."""
+    for header in request.headers.getlist("authorization"):
+        for shown in (header.strip(), *header.split(maxsplit=1)[1:]):
+            if await _by_token(services(request), shown.strip()) is not None:
+                return True
+    return False
+
+
+async def _by_token(opened: Services, token: str) -> Caller | None:
     admin = opened.settings.admin_token
     if admin is not None and _equal(token, admin.get_secret_value()):
         return Caller(CallerKind.ADMIN)
     if _equal(token, opened.owner_token):
         return Caller(CallerKind.OWNER)
     owner = await opened.tokens.owner(token)
-    if owner is None:
-        raise AuthError("invalid token", code="invalid_token")
-    return Caller(CallerKind.WORKSPACE, owner)
+    return None if owner is None else Caller(CallerKind.WORKSPACE, owner)
 
 
 def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
+
+
+async def _is_member(request: Request) -> bool:
+    """Whether the request comes from a page of this server, in the browser of a member of its organisation."""
+    members = services(request).members
+    cookies = b"; ".join(value for name, value in request.headers.raw if name == b"cookie")
+    return members is not None and cookies != b"" and _from_own_page(request) and await members.has(cookies)
+
+
+def _from_own_page(request: Request) -> bool:
+    """Whether no other page than this server's own can have sent it: a browser shows its cookies for anybody.
+
+    Reading may come from a browser that does not say, as old ones do; changing may not.
+    """
+    headers, reads = request.headers, request.method in _READING
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    host = headers.get("host", "")
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+        return False
+    if site is not None:
+        return site == "same-origin" or (site == "none" and reads)
+    return origin is not None or reads
 
 
 def _is_owner(request: Request) -> bool:

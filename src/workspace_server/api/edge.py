@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workspace_server.api.access import GATEWAY, LISTENER
+from workspace_server.api.tenant_guard import TenantGuard, own_hosts
 from workspace_server.api.wire import JsonAnswer
 from workspace_server.errors import UnavailableError, WorkspaceServerError
 from workspace_server.settings import Settings
@@ -32,7 +33,7 @@ _DOCS_POLICY = (
 
 
 class SecurityHeaders:
-    """Adds the security headers to every answer."""
+    """Adds the security headers to every answer that has not its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,6 +46,8 @@ class SecurityHeaders:
                 headers = dict(_HEADERS)
                 if scope["path"].startswith(_DOCS):
                     headers[b"content-security-policy"] = _DOCS_POLICY
+                for name, _ in message["headers"]:  # what the control plane says of its own pages counts
+                    headers.pop(name, None)
                 message["headers"] = [*message["headers"], *headers.items()]
             await send(message)
 
@@ -84,12 +87,14 @@ def from_the_gateway(app: Application) -> Application:
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Put the middleware around ``app`` and its error forms into it."""
+    if settings.org_id is not None:  # the innermost: preflights and foreign origins are answered before
+        app.add_middleware(TenantGuard, org_id=settings.org_id, hosts=own_hosts(settings))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(settings.allowed_origins),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Origin", "Content-Type", "X-Workspace-ID", "Authorization"],
+        allow_headers=["Origin", "Content-Type", "X-Workspace-ID", "Authorization", "X-Molecule-Org-Slug"],
     )
     app.add_middleware(KnownOrigins, allowed=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)

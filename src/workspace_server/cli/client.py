@@ -131,13 +131,14 @@ async def open_own_client() -> AsyncIterator[Client]:
     settings = load_settings()
     admin = settings.admin_token
     token = admin.get_secret_value() if admin else DataDirectory(path=settings.data_dir).known_owner_token()
-    async with open_client(f"http://127.0.0.1:{settings.port}", token) as client:
+    async with open_client(f"http://127.0.0.1:{settings.port}", token, settings.org_id) as client:
         yield client
 
 
 @asynccontextmanager
-async def open_client(url: str, token: str | None) -> AsyncIterator[Client]:
-    """A client of the server at ``url`` that shows ``token``, if there is one."""
+async def open_client(url: str, token: str | None, org_id: str | None = None) -> AsyncIterator[Client]:
+    """A client of the server at ``url`` that shows ``token``, if there is one, and means that organisation's server."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers |= {"X-Molecule-Org-Id": org_id} if org_id else {}
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
         yield Client(http)

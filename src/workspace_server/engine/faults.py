@@ -32,6 +32,7 @@ FOREIGN = (aiodocker.DockerError, aiohttp.ClientError, OSError, json.JSONDecodeE
 ENGINE_UNAVAILABLE: Final = "engine_unavailable"
 
 HOW_TO_START = "start it (Linux: sudo systemctl start docker; Docker Desktop: open it) or set DOCKER_HOST"
+SEE_ITS_LOG = "see the engine's own log (Linux: sudo journalctl -u docker; Docker Desktop: dockerd.log), and try again"
 
 NO_CONNECTION = 900  # aiodocker's own number for "could not connect"
 _ANSWER_LIMIT = 400
@@ -118,9 +119,9 @@ def _of_status(error: aiodocker.DockerError, operation: str, address: EngineAddr
         case 409:
             return ConflictError(message)
         case status if status in range(400, 500):
-            return InvalidRequestError(message, code="engine_refused")
+            return InvalidRequestError(message, code="engine_refused", hint=SEE_ITS_LOG)
         case _:
-            return UnavailableError(message, code="engine_error")
+            return UnavailableError(message, code="engine_error", hint=SEE_ITS_LOG)
 
 
 def _cause_number(error: BaseException | None) -> int | None:

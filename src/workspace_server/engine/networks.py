@@ -38,7 +38,11 @@ class Networks:
                 if made is not None and found and found[0]["Id"] != made:
                     await self._remove(made, name)
         if not found:
-            raise UnavailableError(f"the network {name} vanished while it was created", code="engine_error")
+            raise UnavailableError(
+                f"the network {name} vanished while it was created",
+                code="engine_error",
+                hint="another program may remove networks; try again",
+            )
         return network_info(found[0])
 
     async def remove_network(self, name: str) -> bool:

@@ -1,7 +1,6 @@
-"""Local builds, each build id once: records, the lock, looking again behind it, waiters, cancelling.
+"""Local builds, each build id once: the lock, looking again behind it, a place among the builds, failures remembered.
 
-One build per build id: in this process by ``SingleFlight``, on this machine by a file lock. A caller that goes away
-stops waiting; the build goes on and is kept.
+One build per build id in this process by ``OnceAtATime``, on this machine by a file lock.
 """
 
 import asyncio
@@ -13,9 +12,9 @@ from pathlib import Path
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from workspace_server.concurrency import Deadline, FileLock, SingleFlight, TaskScope, first_of
+from workspace_server.concurrency import Deadline, FileLock, TaskScope
 from workspace_server.engine import Engine, ImageBuilder
-from workspace_server.errors import ConflictError, DeadlineError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.files import private_folder
 from workspace_server.git import CommitMovedError
 from workspace_server.git.faults import cache_translated
@@ -24,6 +23,7 @@ from workspace_server.images.ledger import ImageLedger
 from workspace_server.images.lookup import Miss, find
 from workspace_server.images.make import BuildPlan, ImageMaker
 from workspace_server.images.memory import FailureMemory
+from workspace_server.images.once import Job, OnceAtATime, Running
 from workspace_server.images.records import BuildBook
 from workspace_server.images.release import see_it_end
 from workspace_server.images.template import TemplateFiles
@@ -58,16 +58,6 @@ class BuildWish:
 _ORDINARY = BuildWish()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningBuild:
-    """A build under way in this process. Await its flight through ``asyncio.shield``."""
-
-    record_id: str
-    flight: "asyncio.Future[ImageInfo]"
-    cancelled: "asyncio.Future[str]"
-    """Who cancelled it."""
-
-
 class LocalBuilds:
     """Makes images from templates, each build id once."""
 
@@ -97,8 +87,7 @@ class LocalBuilds:
         self._locks = locks
         self._limits = limits
         self._places = asyncio.Semaphore(limits.concurrency)
-        self._flights: SingleFlight[str, ImageInfo] = SingleFlight(scope)
-        self._running: dict[str, RunningBuild] = {}
+        self._jobs: OnceAtATime[ImageInfo] = OnceAtATime("build", book, scope)
         self._memory = FailureMemory()
 
     async def build(
@@ -109,31 +98,31 @@ class LocalBuilds:
         ``on_record`` is given the build record's id before the wait begins. Raises the build's own error, one of
         TemplateError, SourceError, UnavailableError and DeadlineError.
         """
-        build = self.begin(identity, str(miss))
-        self._book.count_waiter(build.record_id, +1)
-        try:
-            await on_record(build.record_id)
-            return await asyncio.shield(build.flight)
-        finally:
-            self._book.count_waiter(build.record_id, -1)
+        return await self._jobs.wait(self.begin(identity, str(miss)), on_record)
 
-    def begin(self, identity: BuildIdentity, reason: str, wish: BuildWish = _ORDINARY) -> RunningBuild:
+    def begin(self, identity: BuildIdentity, reason: str, wish: BuildWish = _ORDINARY) -> Running[ImageInfo]:
         """Start a build, or join the equal one that is under way. A forced one forgets that it failed before.
 
         Raises TemplateError when it failed a while ago and is not forced, UnavailableError when the cache is unusable.
         """
         build_id = identity.build_id
-        running = self._running.get(build_id)
-        if running is None:
-            if wish.force:
-                self._memory.forget(build_id)
-            elif (failed := self.known_failure(build_id)) is not None:
-                raise failed
-            record_id = self._book.open(identity, reason).id
-            cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            flight = self._flights.start(build_id, lambda: self._recorded(identity, record_id, wish, cancelled))
-            running = self._running[build_id] = RunningBuild(record_id=record_id, flight=flight, cancelled=cancelled)
-        return running
+        running = self._jobs.under_way(build_id)
+        if running is not None:
+            return running
+        if wish.force:
+            self._memory.forget(build_id)
+        elif (failed := self.known_failure(build_id)) is not None:
+            raise failed
+        record_id = self._book.open(identity, reason).id
+        return self._jobs.start(
+            Job(
+                build_id=build_id,
+                record_id=record_id,
+                work=lambda: self._bound(identity, record_id, wish),
+                cancelled=lambda who: build_cancelled(identity, self._book.get(record_id).where, who),
+                told=lambda failure: self._failed(identity, record_id, failure),
+            )
+        )
 
     async def cancel(self, record_id: str, who: str) -> None:
         """End a build that runs in this process; its error says ``who`` cancelled it.
@@ -142,13 +131,7 @@ class LocalBuilds:
 
         Raises NotFoundError, ConflictError.
         """
-        record = self._book.get(record_id)
-        running = self._running.get(record.build_id)
-        if running is None or running.record_id != record_id:
-            raise ConflictError(f"the build {record_id} is not under way in this server", code="build_ended")
-        if not running.cancelled.done():
-            running.cancelled.set_result(who)
-        await asyncio.wait([running.flight])
+        await self._jobs.cancel(record_id, who)
         if (step := self._book.get(record_id).step) is not None:
             await see_it_end(self._engine, step)
 
@@ -172,49 +155,22 @@ class LocalBuilds:
     def _lock_path(self, build_id: str) -> Path:
         return lock_path(self._locks, build_id)
 
-    async def _recorded(
-        self, identity: BuildIdentity, record_id: str, wish: BuildWish, cancelled: "asyncio.Future[str]"
-    ) -> ImageInfo:
-        """Run the build and write how it ended, whatever way it ends."""
-        error: WorkspaceServerError | None = WorkspaceServerError(
-            "the server stopped during this build, or failed in it", code="build_interrupted"
-        )
-        state = BuildState.CANCELLED
-        try:
-            with bound_contextvars(build=record_id, build_id=identity.build_id[:12]):  # the fetch's log lines, too
-                image, state = await first_of(
-                    self._once(identity, record_id, wish), self._cancellation(identity, record_id, cancelled)
-                )
-            error = None
-            return image
-        except CommitMovedError as moved:
-            words = f"the template moved to {moved.commit[:12]}, and its host has this commit no longer"
-            error = WorkspaceServerError(words, code="commit_moved")
-            raise
-        except WorkspaceServerError as failure:
-            state = BuildState.CANCELLED if cancelled.done() else BuildState.FAILED
-            error = failure
-            about = log.bind(runtime=identity.template.runtime, build=record_id, build_id=identity.build_id[:12])
-            about.warning("local-build: failed", code=error.code, error=error.message, hint=error.hint)
-            self._memory.remember(identity.build_id, failure)
-            raise
-        finally:
-            del self._running[identity.build_id]
-            self._close(record_id, state, error)
+    def _failed(self, identity: BuildIdentity, record_id: str, failure: Exception) -> WorkspaceServerError | None:
+        """Say and remember a failure; what the build's record says of it."""
+        if isinstance(failure, CommitMovedError):
+            words = f"the template moved to {failure.commit[:12]}, and its host has this commit no longer"
+            return WorkspaceServerError(words, code="commit_moved")
+        if not isinstance(failure, WorkspaceServerError):
+            return None
+        about = log.bind(runtime=identity.template.runtime, build=record_id, build_id=identity.build_id[:12])
+        about.warning("local-build: failed", code=failure.code, error=failure.message, hint=failure.hint)
+        self._memory.remember(identity.build_id, failure)
+        return failure
 
-    def _close(self, record_id: str, state: BuildState, error: WorkspaceServerError | None) -> None:
-        """The build ended as it did, whether or not that can be written down."""
-        try:
-            self._book.close(record_id, state, error=error)
-        except UnavailableError as failure:
-            log.warning("a build's record could not be closed", build=record_id, error=failure.message)
-
-    async def _cancellation(
-        self, identity: BuildIdentity, record_id: str, cancelled: "asyncio.Future[str]"
-    ) -> tuple[ImageInfo, BuildState]:
-        """Wait until somebody cancels the build, and raise that."""
-        who = await asyncio.shield(cancelled)
-        raise build_cancelled(identity, self._book.get(record_id).where, who)
+    async def _bound(self, identity: BuildIdentity, record_id: str, wish: BuildWish) -> tuple[ImageInfo, BuildState]:
+        """The build, whose log lines name it; those of the fetch, too."""
+        with bound_contextvars(build=record_id, build_id=identity.build_id[:12]):
+            return await self._once(identity, record_id, wish)
 
     async def _once(self, identity: BuildIdentity, record_id: str, wish: BuildWish) -> tuple[ImageInfo, BuildState]:
         """Take the lock of the build id and look again: another process may have built what we waited for."""

@@ -1,10 +1,8 @@
-"""Pulls, each image once at a time: a record and its log, the lock, clocks of their own, waiters, cancelling.
+"""Pulls, each image once at a time: the lock, looking again behind it, clocks of their own, what came.
 
-As with builds: one pull per image in this process by ``SingleFlight``, on this machine by a file lock; a caller that
-goes away stops waiting, the pull goes on and its image is kept.
+One pull per image in this process by ``OnceAtATime``, on this machine by a file lock.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,16 +10,17 @@ from pathlib import Path
 
 import structlog
 
-from workspace_server.concurrency import Deadline, FileLock, Silence, SingleFlight, TaskScope, first_of
+from workspace_server.concurrency import Deadline, FileLock, Silence, TaskScope
 from workspace_server.engine import Credentials, Engine, PullProgress, RegistryAccess
 from workspace_server.engine.registry_faults import RateLimitedError, wrong_platform
-from workspace_server.errors import ConflictError, DeadlineError, SourceError, UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, SourceError, WorkspaceServerError
 from workspace_server.git.faults import cache_translated
 from workspace_server.images.build import lock_path
 from workspace_server.images.identity import PullIdentity
 from workspace_server.images.layers import Layers
 from workspace_server.images.lookup import same_platform
 from workspace_server.images.manifest import newest_digest
+from workspace_server.images.once import Job, OnceAtATime, Running
 from workspace_server.images.rate_limit import seconds_to_wait
 from workspace_server.images.records import BuildBook
 from workspace_server.images.words import pull_cancelled, pull_stalled, pull_too_long
@@ -48,14 +47,6 @@ class PulledImage:
     record: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunningPull:
-    record_id: str
-    flight: "asyncio.Future[PulledImage]"
-    cancelled: "asyncio.Future[str]"
-    """Who cancelled it."""
-
-
 class Pulls:
     """Gets images from their registry onto the engine."""
 
@@ -74,8 +65,7 @@ class Pulls:
         self._book = book
         self._locks = locks
         self._limits = limits
-        self._flights: SingleFlight[str, PulledImage] = SingleFlight(scope)
-        self._running: dict[str, _RunningPull] = {}
+        self._jobs: OnceAtATime[PulledImage] = OnceAtATime("pull", book, scope)
 
     async def present(self, identity: PullIdentity) -> PulledImage | None:
         """The image when it is on the engine, and for the wanted platform."""
@@ -104,73 +94,26 @@ class Pulls:
         ``anew`` asks the registry even when the image is there. ``on_record`` is given the record's id before the wait
         begins. Raises SourceError, UnavailableError, DeadlineError, and ConflictError when somebody cancels the pull.
         """
-        running = self._begin(identity, reason, anew=anew)
-        self._book.count_waiter(running.record_id, +1)
-        try:
-            await on_record(running.record_id)
-            return await asyncio.shield(running.flight)
-        finally:
-            self._book.count_waiter(running.record_id, -1)
+        running = self._jobs.under_way(identity.build_id) or self._begin(identity, reason, anew=anew)
+        return await self._jobs.wait(running, on_record)
 
     async def cancel(self, record_id: str, who: str) -> None:
         """End a pull that runs in this process, and return when it has ended; its error says ``who`` cancelled it.
 
         Raises NotFoundError, ConflictError.
         """
-        running = self._running.get(self._book.get(record_id).build_id)
-        if running is None or running.record_id != record_id:
-            raise ConflictError(f"the pull {record_id} is not under way in this server", code="build_ended")
-        if not running.cancelled.done():
-            running.cancelled.set_result(who)
-        await asyncio.wait([running.flight])
+        await self._jobs.cancel(record_id, who)
 
-    def _begin(self, identity: PullIdentity, reason: str, *, anew: bool) -> _RunningPull:
-        running = self._running.get(identity.build_id)
-        if running is None:
-            record_id = self._book.open_pull(identity, reason).id
-            cancelled: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            flight = self._flights.start(
-                identity.build_id, lambda: self._recorded(identity, record_id, cancelled, anew=anew)
+    def _begin(self, identity: PullIdentity, reason: str, *, anew: bool) -> Running[PulledImage]:
+        record_id = self._book.open_pull(identity, reason).id
+        return self._jobs.start(
+            Job(
+                build_id=identity.build_id,
+                record_id=record_id,
+                work=lambda: self._once(identity, record_id, anew=anew),
+                cancelled=lambda who: pull_cancelled(identity, self._book.get(record_id).where, who),
             )
-            running = _RunningPull(record_id=record_id, flight=flight, cancelled=cancelled)
-            self._running[identity.build_id] = running
-        return running
-
-    async def _recorded(
-        self, identity: PullIdentity, record_id: str, cancelled: "asyncio.Future[str]", *, anew: bool
-    ) -> PulledImage:
-        """Run the pull and write how it ended, whatever way it ends."""
-        error: WorkspaceServerError | None = WorkspaceServerError(
-            "the server stopped during this pull, or failed in it", code="build_interrupted"
         )
-        state = BuildState.CANCELLED
-        try:
-            pulled, state = await first_of(
-                self._once(identity, record_id, anew=anew), self._cancellation(identity, record_id, cancelled)
-            )
-            error = None
-            return pulled
-        except WorkspaceServerError as failure:
-            state = BuildState.CANCELLED if cancelled.done() else BuildState.FAILED
-            error = failure
-            raise
-        finally:
-            del self._running[identity.build_id]
-            self._close(record_id, state, error)
-
-    def _close(self, record_id: str, state: BuildState, error: WorkspaceServerError | None) -> None:
-        """The pull ended as it did, whether or not that can be written down."""
-        try:
-            self._book.close(record_id, state, error=error)
-        except UnavailableError as failure:
-            log.warning("a pull's record could not be closed", build=record_id, error=failure.message)
-
-    async def _cancellation(
-        self, identity: PullIdentity, record_id: str, cancelled: "asyncio.Future[str]"
-    ) -> tuple[PulledImage, BuildState]:
-        """Wait until somebody cancels the pull, and raise that."""
-        who = await asyncio.shield(cancelled)
-        raise pull_cancelled(identity, self._book.get(record_id).where, who)
 
     async def _once(self, identity: PullIdentity, record_id: str, *, anew: bool) -> tuple[PulledImage, BuildState]:
         """Take the lock and look again: another process may have pulled what we waited for."""

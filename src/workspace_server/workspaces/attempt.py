@@ -112,6 +112,10 @@ class Attempt:
         row = await self._store.progress(
             tx, self.workspace.id, self.workspace.generation, phases=self._phases.as_json(), **changes
         )
+        if row is not None and row.status is not WorkspaceStatus.PROVISIONING:
+            # The agent has called. Nobody takes up what is online: should this server die now, this is its last phase.
+            self._phases.complete()
+            row = await self._store.progress(tx, row.id, row.generation, phases=self._phases.as_json())
         if row is None:
             raise SupersededError
         return row

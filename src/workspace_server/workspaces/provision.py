@@ -83,6 +83,10 @@ class Provisioner:
                     await self._until_online(attempt, machine, news, grace=_GRACE_SECONDS)
         return True
 
+    async def wait(self, workspace: Workspace, error: UnavailableError) -> None:
+        """Let the row say what its wish waits for. Raises SupersededError."""
+        await self._attempt(workspace).wait_for_better_times(error)
+
     @asynccontextmanager
     async def _settled(self, attempt: Attempt) -> AsyncIterator[None]:
         """A block whose failure is written to the row, for good unless it is a passing one."""

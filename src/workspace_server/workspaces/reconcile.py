@@ -11,9 +11,9 @@ from functools import partial
 
 import structlog
 
-from workspace_server.concurrency import TaskScope, periodic
+from workspace_server.concurrency import TaskScope, periodic, until_ended
 from workspace_server.db import Database, WorkspaceStore
-from workspace_server.errors import WorkspaceServerError
+from workspace_server.errors import UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
@@ -94,7 +94,8 @@ class Reconciler:
 
     async def fulfil(self) -> None:
         """Begin what the rows ask for and nobody works on: removals first, they end what is under way."""
-        if not await self._may_work():
+        if (hindrance := await self._hindrance()) is not None:
+            await self._say_what_is_waited_for(hindrance)
             return
         for workspace_id, purge in await self._workspaces.to_clear():
             if self._clearing.get(workspace_id) != purge:
@@ -111,16 +112,26 @@ class Reconciler:
 
     async def observe(self) -> None:
         """Compare the engine's containers with the rows; what died is wanted again soon."""
-        if await self._may_work() and await self._observer.observe():
+        if await self._hindrance() is None and await self._observer.observe():
             self._wishes.set()
 
-    async def _may_work(self) -> bool:
+    async def _hindrance(self) -> WorkspaceServerError | None:
+        """Why nothing may be done on this engine now, if anything."""
         try:
             await self._backend.check()
         except WorkspaceServerError as error:
             log.warning("nothing is done on this backend", code=error.code, error=error.message, hint=error.hint)
-            return False
-        return True
+            return error
+        return None
+
+    async def _say_what_is_waited_for(self, error: WorkspaceServerError) -> None:
+        """On the rows that wait, once: a lease is taken for it, and other servers may be better off."""
+        if not isinstance(error, UnavailableError):
+            return  # for good: it is for the others to work here
+        for workspace in await self._workspaces.with_status(WorkspaceStatus.PROVISIONING):
+            says_so = workspace.failure is not None and workspace.failure.code == error.code
+            if not says_so and workspace.id not in self._working:
+                self._work(workspace.id, partial(self._provisioner.wait, workspace, error))
 
     def _begin_stopping(self, workspace_id: str) -> None:
         """After what is under way on the workspace, which it ends."""
@@ -191,9 +202,12 @@ class Reconciler:
             self._pauses.end(workspace_id)
 
     async def _provision_after(self, under_way: "asyncio.Task[None]", workspace_id: str) -> None:
-        """What was under way is superseded. A build that it waited for goes on, and is joined."""
+        """What was under way is superseded. A build that it waited for goes on, and is joined.
+
+        Here and below: whoever ends this waits for the same. What the engine was asked to make still comes.
+        """
         under_way.cancel()
-        await asyncio.wait([under_way])
+        await until_ended(under_way)
         row = await self._workspaces.get(workspace_id)
         if row is not None and row.status is WorkspaceStatus.PROVISIONING:
             await self._provision(row)
@@ -202,7 +216,7 @@ class Reconciler:
         """Remove the container of a workspace that is to rest, unless it is wanted again by now; its files stay."""
         if under_way is not None:
             under_way.cancel()
-            await asyncio.wait([under_way])
+            await until_ended(under_way)
         row = await self._workspaces.get(workspace_id)
         if row is not None and row.status is WorkspaceStatus.FAILED:
             await self._backend.halt(row)
@@ -222,7 +236,7 @@ class Reconciler:
         if under_way is not None:
             if ends_it:
                 under_way.cancel()
-            await asyncio.wait([under_way])
+            await until_ended(under_way)
         self._pauses.end(workspace_id)
         await self._clear(workspace_id, purge=purge)
 

@@ -1,17 +1,26 @@
 """Secrets of workspaces: kept sealed, told to containers, never shown."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from workspace_server.db import Database, SecretStore, Transaction
 from workspace_server.errors import InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.secret import SecretInfo, check_secret
 from workspace_server.workspaces.vault import UnreadableError, Vault
 
+Given = Callable[[], Awaitable[Mapping[str, str]]]
+"""The variables that workspaces have before anybody saves a secret. They are not kept."""
+
+
+async def nothing_given() -> Mapping[str, str]:
+    """None."""
+    return {}
+
 
 class SecretService:
     """Set, remove, list and read secrets. A workspace id of None means: of all workspaces."""
 
-    def __init__(self, *, database: Database, store: SecretStore, vault: Vault) -> None:
+    def __init__(self, *, database: Database, store: SecretStore, vault: Vault, given: Given = nothing_given) -> None:
+        self._given = given
         self._database = database
         self._store = store
         self._vault = vault
@@ -68,13 +77,13 @@ class SecretService:
         return count
 
     async def environment(self, workspace_id: str) -> Mapping[str, str]:
-        """The values that a workspace's container is told: those of all, replaced by its own.
+        """The values that a workspace's container is told: what is given, replaced by those of all and by its own.
 
         Raises UnavailableError ``secret_unreadable`` that names every secret that cannot be opened.
         """
         of_all, own = await self._store.sealed(None), await self._store.sealed(workspace_id)
         kept = {key: sealed for key, sealed in of_all.items() if key not in own}
-        return {**self._opened(None, kept), **self._opened(workspace_id, own)}
+        return {**await self._given(), **self._opened(None, kept), **self._opened(workspace_id, own)}
 
     def _opened(self, owner: str | None, sealed: Mapping[str, bytes]) -> Mapping[str, str]:
         values: dict[str, str] = {}
