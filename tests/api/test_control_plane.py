@@ -264,6 +264,12 @@ async def test_nobody_calls_first_for_a_workspace_that_does_not_wait(
     assert (await register(hosted, identity)).status_code == 401
 
 
+async def test_nobody_calls_first_before_a_machine_was_asked_for(hosted: InProcess) -> None:
+    identity = await workspace(hosted, status=WorkspaceStatus.PROVISIONING, phases={"environment": {"state": "done"}})
+
+    assert (await register(hosted, identity)).status_code == 401
+
+
 async def test_nobody_calls_first_for_an_agent_that_runs_elsewhere(hosted: InProcess) -> None:
     _, made = await call(hosted, "POST", "/workspaces", {"name": "a", "external": True})
     async with hosted.services.database.write() as tx:
