@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from workspace_server.db import Database, EventStore, TokenStore, WorkspaceStore
+from workspace_server.db import Database, EventStore, TokenStore, Transaction, WorkspaceStore
 from workspace_server.errors import TemplateError, UnavailableError
 from workspace_server.events import EventLog
 from workspace_server.model.event import Event, EventType
@@ -171,6 +172,15 @@ async def test_what_counts_is_changed_with_the_phase(
     token = await attempt.enter_with(Phase.CONTAINER, lambda tx: tokens.issue(tx, "w"))
 
     assert (await tokens.owner(token), list((await the_row(store)).phases)) == ("w", ["container"])
+
+
+async def test_what_counts_is_on_the_disk_before_anything_is_made_of_it(attempt: Attempt) -> None:
+    """A container with a token that its database forgot when it died would never be known again."""
+
+    async def synchronous(tx: Transaction) -> object:
+        return (await tx.connection.execute(sa.text("PRAGMA synchronous"))).scalar()
+
+    assert await attempt.enter_with(Phase.CONTAINER, synchronous) == 2
 
 
 async def test_a_cancel_in_the_middle_of_a_write_leaves_the_database_usable(

@@ -75,6 +75,19 @@ async def test_a_container_that_runs_already_is_waited_for(server: Restart, meth
         assert row.url.startswith("http://127.0.0.1:")
 
 
+async def test_a_wish_that_the_container_fulfils_is_not_fulfilled_again(server: Restart) -> None:
+    """Nobody wrote down that it is: the server died in that moment. The next restart keeps the agent's session."""
+    async with server() as first:
+        workspace = await first.waiting_for_agent()
+        async with first.database.write() as tx:
+            await first.store.touch(tx, workspace, apply_config=True, reset_session=True)
+    async with server() as later:
+        await goes_on(later, workspace)
+
+        row = await later.row(workspace)
+        assert (row.generation, row.apply_config, row.reset_session) == (1, False, False)
+
+
 async def test_an_agent_that_called_while_nobody_listened_to_its_call_is_online(server: Restart) -> None:
     async with server() as first:
         workspace = await first.create()

@@ -139,7 +139,8 @@ class AgentRegistry:
         if row.status is WorkspaceStatus.PROVISIONING:
             phases = Phases(row.phases)
             phases.complete()
-            changes["phases"] = phases.as_json()
+            # What was wished for its start is done, also where the server died before it could write that down.
+            changes |= {"phases": phases.as_json(), "apply_config": False, "reset_session": False}
         online = await self._workspaces.move(
             tx, row.id, WorkspaceStatus.ONLINE, leaving=row.status, generation=row.generation, **changes
         )

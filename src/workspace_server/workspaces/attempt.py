@@ -42,15 +42,14 @@ class Attempt:
         self._phases.enter(phase)
         await self._write(**changes)
 
-    async def enter_with(
-        self, phase: Phase, change: Callable[[Transaction], Awaitable[T]], *, durable: bool = False
-    ) -> T:
+    async def enter_with(self, phase: Phase, change: Callable[[Transaction], Awaitable[T]]) -> T:
         """Begin a phase, and make a change in the same transaction: right only as long as this attempt counts.
 
-        Raises SupersededError; then nothing was changed.
+        It is durable: a machine is made of it, which a database that forgot it would not know again. Raises
+        SupersededError; then nothing was changed.
         """
         self._phases.enter(phase)
-        async with self._database.write(durable=durable) as tx:
+        async with self._database.write() as tx:
             row = await self._progress(tx)
             result = await change(tx)
         self.workspace = row

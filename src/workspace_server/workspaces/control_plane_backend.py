@@ -93,7 +93,7 @@ class ControlPlaneBackend:
             # No token can be put into a machine: the agent gets its own when it registers.
             await self._tokens.revoke_all(tx, workspace.id)
 
-        await attempt.enter_with(Phase.START, expect, durable=True)
+        await attempt.enter_with(Phase.START, expect)
         instance = await self._instances.of(workspace.id)
         if instance is None:
             raise SupersededError
