@@ -315,7 +315,7 @@ def variables(served: ControlPlane, platform_url: str = "http://127.0.0.1:8080",
     """The environment of a server that works for it."""
     return {
         "MOLECULE_ORG_ID": ORG,
-        "MOLECULE_DEPLOY_MODE": "self-hosted",  # the machines' agents are on the loopback interface
+        "MOLECULE_DEPLOY_MODE": "self-hosted",  # the agents of the tests are on this machine
         "MOLECULE_CP_URL": served.url,
         "MOLECULE_CP_SHARED_SECRET": SECRET,
         "CP_ADMIN_API_TOKEN": ADMIN_KEY,
