@@ -33,6 +33,13 @@ async def hosted(served: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         yield opened
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def alone(tmp_path: Path) -> AsyncIterator[tuple[InProcess, ControlPlane]]:
+    """A server and its control plane for one test, whose faults meet nobody else's machines."""
+    async with control_plane() as plane, in_process(tmp_path, **variables(plane)) as opened:
+        yield opened, plane
+
+
 async def call(app: InProcess, method: str, path: str, body: Any = None, **how: Any) -> Any:
     response = await app.call(method, path, json=body, headers=HEADERS, **how)
     return response.status_code, response.json()
@@ -257,6 +264,12 @@ async def test_nobody_calls_first_for_a_workspace_that_does_not_wait(
     assert (await register(hosted, identity)).status_code == 401
 
 
+async def test_nobody_calls_first_before_a_machine_was_asked_for(hosted: InProcess) -> None:
+    identity = await workspace(hosted, status=WorkspaceStatus.PROVISIONING, phases={"environment": {"state": "done"}})
+
+    assert (await register(hosted, identity)).status_code == 401
+
+
 async def test_nobody_calls_first_for_an_agent_that_runs_elsewhere(hosted: InProcess) -> None:
     _, made = await call(hosted, "POST", "/workspaces", {"name": "a", "external": True})
     async with hosted.services.database.write() as tx:
@@ -266,8 +279,9 @@ async def test_nobody_calls_first_for_an_agent_that_runs_elsewhere(hosted: InPro
 
 
 async def test_the_agent_of_the_machine_before_names_no_url_and_brings_nothing_online(
-    hosted: InProcess, served: ControlPlane
+    alone: tuple[InProcess, ControlPlane],
 ) -> None:
+    hosted, served = alone
     identity = await started(hosted, served)
     token = (await register(hosted, identity)).json()["auth_token"]
     fault = served.fault("stop", late=2)
@@ -292,7 +306,10 @@ async def test_the_token_of_the_machine_before_is_void(hosted: InProcess, served
 # Refusals
 
 
-async def test_a_refused_start_fails_the_workspace_with_the_words(hosted: InProcess, served: ControlPlane) -> None:
+async def test_a_refused_start_fails_the_workspace_with_the_words(
+    alone: tuple[InProcess, ControlPlane],
+) -> None:
+    hosted, served = alone
     served.fault("start", told(402, error="this plan is used up; KEY=hush-hush"), acts=0)
     identity = await create(hosted, secrets={"KEY": "hush-hush"})
 
@@ -309,7 +326,10 @@ async def test_a_refused_start_fails_the_workspace_with_the_words(hosted: InProc
     ]
 
 
-async def test_a_refused_end_is_said_on_the_row_until_it_is_done(hosted: InProcess, served: ControlPlane) -> None:
+async def test_a_refused_end_is_said_on_the_row_until_it_is_done(
+    alone: tuple[InProcess, ControlPlane],
+) -> None:
+    hosted, served = alone
     identity = await started(hosted, served)
     await register(hosted, identity)
     fault = served.fault("stop", told(409, error="protected"), acts=0, times=1000)
@@ -338,8 +358,9 @@ async def test_nothing_that_is_secret_was_logged(hosted: InProcess) -> None:
 
 
 async def test_an_agent_that_calls_before_its_machine_is_known_is_online_and_its_machine_is_known_later(
-    hosted: InProcess, served: ControlPlane
+    alone: tuple[InProcess, ControlPlane],
 ) -> None:
+    hosted, served = alone
     fault = served.fault("start", LOST, late=1)
     identity = await create(hosted)
     await fault.acted.wait()

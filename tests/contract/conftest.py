@@ -1,10 +1,12 @@
 """Every backend, one after the other; what is waited for between two looks is short."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from support.postgres import ENCRYPTION_KEY
 from workspace_server.wiring import control_plane as wiring_control_plane
 from workspace_server.workspaces import reconcile
 from workspace_server.workspaces.control_plane_backend import Pace
@@ -31,10 +33,22 @@ def engine_at(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-async def stand(engine_at: str | None, tmp_path: Path) -> AsyncIterator[Stand]:
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of the servers' database: SQLite, or what MOLECULE_TEST_DATABASE says."""
+    if os.environ.get("MOLECULE_TEST_DATABASE", "sqlite") == "sqlite":
+        return {}
+    url = str(request.getfixturevalue("postgres_url"))
+    return {"DATABASE_URL": url, "SECRETS_ENCRYPTION_KEY": ENCRYPTION_KEY}
+
+
+@pytest.fixture
+async def stand(engine_at: str | None, tmp_path: Path, database: dict[str, str]) -> AsyncIterator[Stand]:
     """A server on a backend."""
     (tmp_path / "home").mkdir()
-    opening = control_plane_stand(tmp_path) if engine_at is None else engine_stand(tmp_path, engine_at)
+    if engine_at is None:
+        opening = control_plane_stand(tmp_path, **database)
+    else:
+        opening = engine_stand(tmp_path, engine_at, **database)
     async with opening as opened:
         yield opened
 

@@ -18,8 +18,8 @@ _ROWS = sa.text("SELECT id, instance_generation, instance_id FROM workspaces WHE
 class Trial:
     """One fault, and the most machines that were leaked or lost at once: while it lasted, and when all was well again.
 
-    *Leaked*: the control plane runs it, and no row knows of it. *Lost*: a row knows that it was asked for, and not yet
-    which one it is, because the answer was lost.
+    *Leaked*: the control plane runs it, and no row knows of it. *Lost*: the answer to its start was not the right one;
+    a row knows that it was asked for, and not yet which one it is.
     """
 
     during: str
@@ -75,7 +75,7 @@ class Ledger:
         asked_for = {(row[0], str(row[1])) for row in rows if row[2] is None}
         run_on = [each for each in listed if each.state not in ENDED and each.id not in known]
         lost = {each.id for each in run_on if (each.workspace_id, each.generation) in asked_for}
-        return {each.id for each in run_on} - lost, lost
+        return {each.id for each in run_on} - lost, lost & self._served.unanswered
 
     async def watch(self, trial: Trial) -> None:
         """Note the worst, until it is cancelled."""

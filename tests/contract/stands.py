@@ -209,11 +209,11 @@ class Stand:
 
 
 @asynccontextmanager
-async def engine_stand(directory: Path, url: str) -> AsyncIterator[Stand]:
+async def engine_stand(directory: Path, url: str, **settings: str) -> AsyncIterator[Stand]:
     runtime = f"t-{secrets.token_hex(6)}"
     async with git_server(directory) as git, engine_proxy(url) as proxy, engine(url) as api:
         await git.create_template(runtime, tiny_template(runtime, content=runtime))
-        stand = Stand(EngineGround(runtime, git.repo_prefix, proxy, api), directory / "home")
+        stand = Stand(EngineGround(runtime, git.repo_prefix, proxy, api), directory / "home", settings)
         try:
             await stand.start()
             instance = stand.opened.services.instance
@@ -225,9 +225,9 @@ async def engine_stand(directory: Path, url: str) -> AsyncIterator[Stand]:
 
 
 @asynccontextmanager
-async def control_plane_stand(directory: Path) -> AsyncIterator[Stand]:
+async def control_plane_stand(directory: Path, **settings: str) -> AsyncIterator[Stand]:
     async with control_plane() as served:
-        stand = Stand(ControlPlaneGround(served), directory / "home")
+        stand = Stand(ControlPlaneGround(served), directory / "home", settings)
         try:
             await stand.start()
             yield stand

@@ -85,6 +85,7 @@ DEATHS: dict[str, Make] = {
 
 CASES = [
     *(("create", "start", name, START[name]) for name in START),
+    *(("create", "status", name, STATUS[name]) for name in STATUS),
     *(("restart", "start", name, START[name]) for name in START),
     *(("pause", "stop", name, REFUSALS[name]) for name in REFUSALS),
     *(("delete", "stop", name, REFUSALS[name]) for name in REFUSALS),
@@ -192,6 +193,8 @@ async def test_a_fault_delays_what_is_wanted_and_leaks_nothing(
     row.injected, row.survived = injected.fired, True
 
     assert (row.leaked, row.leaked_after, row.lost_after) == (set(), set(), set())
+    if what in ("create", "rest") and name not in DEATHS:
+        assert len(served.machines) == 1  # nothing of that is a reason to start another
 
 
 AFTERWARDS: dict[str, Callable[[Stand, str], Awaitable[None]]] = {

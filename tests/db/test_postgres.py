@@ -20,6 +20,7 @@ from support.server import eventually
 from workspace_server.db import Database, EventStore, WorkspaceStore, open_database
 from workspace_server.db.backend import Notice, Topic
 from workspace_server.db.migrate import MIGRATIONS
+from workspace_server.db.postgres import PostgreSQL
 from workspace_server.db.schema import REVISION, metadata
 from workspace_server.errors import SettingsError, UnavailableError
 from workspace_server.model.event import Event, EventType
@@ -303,3 +304,15 @@ async def test_a_server_whose_connection_broke_is_told_that_it_may_have_missed_s
         async with one.write() as tx:
             tx.tell(Notice(Topic.WORKSPACE, "w"))
         assert await asyncio.wait_for(heard.get(), 10) == Notice(Topic.WORKSPACE, "w")
+
+
+async def test_whoever_listens_can_be_ended_in_the_moment_in_which_something_is_heard() -> None:
+    heard: asyncio.Queue[str | None] = asyncio.Queue()
+    listening = asyncio.ensure_future(PostgreSQL("postgresql://u@db/x")._next(None, heard))
+    for _ in range(5):  # until it waits
+        await asyncio.sleep(0)
+    heard.put_nowait("a server tells")
+    listening.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await listening

@@ -92,6 +92,11 @@ class Fault:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     acted: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def answers(self) -> bool:
+        """Whether who calls gets the right answer in time."""
+        return self.answer is None and self.hold is None and not self.late
+
 
 class ControlPlane:
     """What it did, and what it was asked."""
@@ -103,6 +108,7 @@ class ControlPlane:
         self.url = ""
         self.console = "booted\nagent started\n"
         self.away = False
+        self.unanswered: set[str] = set()
         self._with_agents = with_agents
         self._orders: dict[tuple[str, str], str] = {}
         self._connections: set[asyncio.Task[Any]] = set()
@@ -145,6 +151,10 @@ class ControlPlane:
         right = told(200)
         for _ in range(fault.acts):
             right = await self._act(call)
+        if call.kind == "start" and not fault.answers:
+            self.unanswered |= {
+                each.id for each in self.machines.values() if each.workspace_id == call.json["workspace_id"]
+            }
         fault.acted.set()
         await asyncio.sleep(fault.late)
         if callable(fault.answer):
@@ -302,10 +312,10 @@ async def control_plane(*, tls: Certificate | None = None, with_agents: bool = F
 
 
 def variables(served: ControlPlane, platform_url: str = "http://127.0.0.1:8080", **others: str) -> dict[str, str]:
-    """The environment of a server that works for it, whose agents may be on this machine."""
+    """The environment of a server that works for it."""
     return {
-        "MOLECULE_DEPLOY_MODE": "self-hosted",
         "MOLECULE_ORG_ID": ORG,
+        "MOLECULE_DEPLOY_MODE": "self-hosted",  # the agents of the tests are on this machine
         "MOLECULE_CP_URL": served.url,
         "MOLECULE_CP_SHARED_SECRET": SECRET,
         "CP_ADMIN_API_TOKEN": ADMIN_KEY,

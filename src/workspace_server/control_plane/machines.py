@@ -49,11 +49,6 @@ class State(StrEnum):
     """A word that the protocol does not have: no word about it."""
 
     @property
-    def is_unclear(self) -> bool:
-        """Whether it may be on its way to run or to end, or nobody can say."""
-        return self in (State.STARTING, State.ENDING, State.UNCLEAR)
-
-    @property
     def is_end(self) -> bool:
         """Whether the machine runs no more."""
         return self in (State.ENDED, State.GONE)

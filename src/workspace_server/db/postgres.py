@@ -128,7 +128,8 @@ class PostgreSQL:
         """What is heard next; None at the connection's end, of which a network may not tell by itself."""
         while True:
             try:
-                return await asyncio.wait_for(heard.get(), _SILENT_SECONDS)
+                async with asyncio.timeout(_SILENT_SECONDS):  # not wait_for: it may lose a cancel, until Python 3.12
+                    return await heard.get()
             except TimeoutError:
                 try:
                     await connection.execute("SELECT 1", timeout=WAIT_SECONDS)

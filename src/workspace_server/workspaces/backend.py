@@ -12,7 +12,7 @@ from workspace_server.workspaces.attempt import Attempt
 class Machine:
     """What a workspace's agent runs in, as found. ``url`` is where the agent listens, as far as that is known.
 
-    ``running`` is None where the backend cannot say, or need not.
+    ``running`` is None where nobody could be asked, or need not be.
     """
 
     id: str

@@ -124,26 +124,29 @@ class ControlPlaneBackend:
 
     async def machines(self) -> Sequence[Machine]:
         """Every machine that a row remembers. How it is, is asked of those alone whose agents should be there."""
-        return await asyncio.gather(*(self._looked_at(each) for each in await self._instances.all()))
+        doubts: list[WorkspaceServerError] = []
+        found = await asyncio.gather(*(self._looked_at(each, doubts) for each in await self._instances.all()))
+        if doubts:
+            log.warning("machines cannot be observed", count=len(doubts), error=doubts[0].message)
+        return found
 
-    async def _looked_at(self, instance: Instance) -> Machine:
+    async def _looked_at(self, instance: Instance, doubts: list[WorkspaceServerError]) -> Machine:
         if instance.status not in _LIVING:
             return _machine(instance, running=None)
         try:
             async with self._looks, Deadline(self._pace.look).limit("looking at a machine"):
                 return await self._asked_about(instance)
         except (UnavailableError, DeadlineError, RefusedError) as error:
-            log.warning("a machine cannot be observed", workspace=instance.workspace_id, error=error.message)
+            doubts.append(error)
             return _machine(instance, running=None)
 
     async def _asked_about(self, instance: Instance) -> Machine:
         row = await self._workspaces.get(instance.workspace_id)
-        if row is None:
-            return _machine(instance, running=None)
+        if row is None or row.generation != instance.generation:
+            return _machine(instance, running=None)  # wanted anew meanwhile: its order is another one's
         if instance.id is None:  # its agent called before the control plane said which it is
             instance = await self._confirmed(instance, await self._order(row), again=True)
-        state = await self._state(instance)
-        return _machine(instance, running=None if state.is_unclear else not state.is_end)
+        return _machine(instance, running=not (await self._state(instance)).is_end)
 
     async def watch(self, notice: Callable[[], None]) -> None:
         """Nothing is told by itself: whoever looks at all machines, every few seconds, sees one that ended."""
