@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +126,6 @@ class Ground(Site):
         at_worst: list[Thing],
         *,
         seconds: float = 90,
-        also: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """Wait until rows and engine agree, and note how long it took and what was left over."""
         last: list[str] = []
@@ -134,7 +133,7 @@ class Ground(Site):
         async def agree() -> bool:
             nonlocal last
             last = await self.differences()
-            return not last and (also is None or await also())
+            return not last
 
         try:
             await eventually(agree, "rows and engine agree", seconds)

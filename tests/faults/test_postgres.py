@@ -95,9 +95,9 @@ async def test_a_table_is_locked(row: Trial, database: Database, ground: Ground)
     stays, coming = await ground.online(), await ground.create("b")
     async with locked_table(database.settings["DATABASE_URL"], EVERYBODY):
         answers = await asyncio.gather(
-            ground.server.client.get("/workspaces", timeout=_PATIENCE),
-            ground.server.client.post(f"/workspaces/{stays}/restart", timeout=_PATIENCE),
-            ground.server.client.delete(f"/workspaces/{coming}?purge=true", timeout=_PATIENCE),
+            ground.server.client.get("/workspaces"),
+            ground.server.client.post(f"/workspaces/{stays}/restart"),
+            ground.server.client.delete(f"/workspaces/{coming}?purge=true"),
         )
         row.injected += refusals(answers)
     at_worst = await ground.things()
