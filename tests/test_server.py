@@ -130,6 +130,34 @@ async def test_it_ends_well_when_it_is_asked_to(tmp_path: Path, number: signal.S
         assert [event for event in events if "engine" not in event and "observed" not in event][-1] == "stopping"
 
 
+ENDED_WHILE_IT_OPENS = """
+import asyncio, contextlib, os, signal, sys
+from workspace_server import server
+
+@contextlib.asynccontextmanager
+async def listening(_settings):
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        if sys.argv[1] == "opening":
+            await asyncio.get_running_loop().create_future()
+        yield
+    finally:
+        print("cleaned up")
+
+server.listening = listening
+asyncio.run(server.serve(None))
+"""
+
+
+@pytest.mark.parametrize("moment", ["opening", "open"])
+async def test_it_cleans_up_when_it_is_asked_to_end_before_it_serves(moment: str) -> None:
+    environment = {"PATH": os.environ["PATH"]}
+    program = (sys.executable, "-c", ENDED_WHILE_IT_OPENS, moment)
+    async with running(*program, env=environment, stdout=PIPE, stderr=PIPE) as process:
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, b"cleaned up" in out) == (0, True), err.decode()
+
+
 async def test_it_does_not_wait_for_whoever_follows_something(tmp_path: Path) -> None:
     configured, loop = settings(tmp_path), asyncio.get_running_loop()
     async with AsyncExitStack() as stack:

@@ -27,9 +27,17 @@ _BACKLOG = 2048
 
 async def serve(settings: Settings) -> None:
     """Run the server until SIGINT or SIGTERM. Raises SettingsError when it cannot listen."""
+    with stop_signal() as arrived:  # before anything is open: whoever ends a start has it cleaned up as well
+        await first_of(_run(settings), arrived.wait())
+
+
+async def _run(settings: Settings) -> None:
+    """Listen until it is cancelled."""
     async with listening(settings):
-        await stop_signal()
-        log.info("stopping")
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            log.info("stopping")
 
 
 @asynccontextmanager
@@ -66,15 +74,16 @@ async def listening(settings: Settings) -> AsyncIterator[Services]:
                 await main.stop()
 
 
-async def stop_signal() -> None:
-    """Wait for SIGINT or SIGTERM."""
+@contextmanager
+def stop_signal() -> Iterator[asyncio.Event]:
+    """Set when SIGINT or SIGTERM arrives; inside the block neither ends the process."""
     arrived = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         loop.add_signal_handler(number, arrived.set)
     try:
-        await arrived.wait()
+        yield arrived
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)

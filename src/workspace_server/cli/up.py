@@ -101,7 +101,8 @@ async def _stay(place: Place, environ: Mapping[str, str], port: int, console: Co
             raise
         await _greet(client, workspace_id, console)
         _say_what_next(services, place, console)
-        await stop_signal()
+        with stop_signal() as arrived:
+            await arrived.wait()
         console.print("\nstopped; the workspace's container runs on, and bin/up finds it again")
 
 
@@ -206,7 +207,8 @@ def _show_end(log: TextIO, path: Path) -> None:
 
 
 async def _interrupted() -> None:
-    await stop_signal()
+    with stop_signal() as arrived:
+        await arrived.wait()
     raise WorkspaceServerError("interrupted", code="interrupted")
 
 
