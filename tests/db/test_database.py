@@ -7,7 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from workspace_server.db import Database, WorkspaceStore, open_database
+from workspace_server.db import database as module
 from workspace_server.db.schema import workspaces
+from workspace_server.errors import UnavailableError
 
 from .conftest import Create, found, spec
 
@@ -191,6 +193,17 @@ async def test_writers_that_are_cancelled_leave_a_database_that_works(
 
     # A cancel in the very commit leaves open whether it happened; whatever returned did.
     assert (await found(store)).active_tasks >= done + 1
+
+
+async def test_who_waits_too_long_to_write_is_told_so_and_others_go_on(
+    database: Database, create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TURN_SECONDS", 0.05)
+    async with database.write():
+        with pytest.raises(UnavailableError) as caught:
+            async with database.write():
+                pass
+    assert (caught.value.code, await create()) == ("database_unavailable", "w")
 
 
 async def test_readers_go_on_while_somebody_writes(database: Database, create: Create) -> None:

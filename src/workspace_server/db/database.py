@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from workspace_server.db.backend import Backend, Notice
 from workspace_server.db.migrate import migrate
 from workspace_server.db.sqlite import SQLite
+from workspace_server.errors import UnavailableError
+
+_TURN_SECONDS = 30.0
 
 
 class Transaction:
@@ -67,11 +70,28 @@ class Database:
         """
         writer = self._writer if durable else self._quick_writer
         with self._backend.translated():
-            async with self._writing, writer.begin() as connection:
+            async with self._turn(), writer.begin() as connection:
                 transaction = Transaction(connection)
                 yield transaction
                 await self._backend.tell(connection, transaction.notices)
         transaction.committed()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The turn to write. Each writer learns by itself that a database is silent: nobody waits for all of them."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._writing.acquire()
+        except TimeoutError as error:
+            raise UnavailableError(
+                "the database is busy: others have waited to write for too long",
+                code="database_unavailable",
+                hint="try again; see the server's log",
+            ) from error
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     async def ping(self) -> None:
         """Raise UnavailableError when the database cannot be read."""
