@@ -108,6 +108,7 @@ async def test_every_runtime_can_be_provisioned_and_nobody_is_asked(hosted: InPr
 
 
 async def test_ready_speaks_of_the_control_plane(hosted: InProcess, served: ControlPlane) -> None:
+    await started(hosted, served)  # what went wrong before is over
     status, answer = await call(hosted, "GET", "/ready")
 
     assert (status, answer["backend"], answer["image_source"]) == (200, "control_plane", "control-plane")

@@ -323,12 +323,20 @@ async def test_what_the_control_plane_says_of_its_pages_counts_and_the_rest_is_o
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def inside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[InProcess, ControlPlaneEdge]]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[InProcess, ControlPlaneEdge]]:
     async with (
         control_plane_edge() as plane,
         in_process(tmp_path_factory.mktemp("inside"), CP_UPSTREAM_URL=plane.url, ADMIN_TOKEN=ADMIN_TOKEN) as app,
     ):
         yield app, plane
+
+
+@pytest.fixture
+def inside(opened: tuple[InProcess, ControlPlaneEdge]) -> tuple[InProcess, ControlPlaneEdge]:
+    _, plane = opened
+    plane.seen.clear()
+    plane.answers.clear()
+    return opened
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer  ", "Token ", "", "Bearer\t"])
