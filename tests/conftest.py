@@ -14,10 +14,13 @@ import pytest_asyncio
 
 from support import database
 from support.engine import Engine, EngineError, engine, engine_address
+from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_server import GitServer, git_server
 from support.postgres import Postgres, postgres
 from support.registry import Registry, registry
 from support.server import LIVE, InProcess, ServerProcess, in_process, server_process
+from workspace_server.engine import Engine as ProductEngine
+from workspace_server.engine import EngineAddress, open_engine
 
 NETWORK = "molecule-monorepo-net"
 _LAST_LINES = 60
@@ -39,6 +42,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def engine_url() -> str:
     """The engine's address; without an engine the test fails with the reason."""
     return engine_address()
+
+
+@pytest.fixture(scope="session")
+def address(engine_url: str) -> EngineAddress:
+    return EngineAddress(url=engine_url, local_socket=engine_url.startswith("unix://"))
+
+
+@pytest.fixture(name="engine")
+async def opened_engine(address: EngineAddress) -> AsyncIterator[ProductEngine]:
+    """The engine as the product sees it."""
+    async with open_engine(address) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def proxy(engine_url: str) -> AsyncIterator[EngineProxy]:
+    async with engine_proxy(engine_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def proxied(proxy: EngineProxy) -> AsyncIterator[ProductEngine]:
+    """The engine as the product sees it through the proxy."""
+    async with open_engine(EngineAddress(url=proxy.address, local_socket=True)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -60,7 +61,7 @@ class Bench:
         for workspace in workspaces:
             await self.server.call("DELETE", f"/workspaces/{workspace}?purge=true")
         for workspace in workspaces:
-            await eventually(lambda path=f"/workspaces/{workspace}": self._is_missing(path), "it is gone", 120)
+            await eventually(partial(self._is_missing, f"/workspaces/{workspace}"), "it is gone", 120)
 
     async def _is_missing(self, path: str) -> bool:
         return (await self.server.client.get(path)).status_code == httpx.codes.NOT_FOUND

@@ -45,7 +45,7 @@ async def _images(bench: Bench) -> AsyncIterator[ImageService]:
     with (bench.home / "look-up.log").open("w") as log:
         configure_logging(form="json", stream=log)
         async with open_services(load_settings(bench.programs.environment | settings)) as services:
-            yield services.images
+            yield services.on_engine.images
 
 
 async def _ours(images: ImageService, expected: str) -> float:

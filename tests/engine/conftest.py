@@ -11,8 +11,7 @@ import pytest
 
 from support.engine import engine as raw_engine
 from support.engine import engine_address, instance_label, purge
-from support.engine_proxy import EngineProxy, engine_proxy
-from workspace_server.engine import Engine, EngineAddress, open_engine
+from workspace_server.engine import Engine, EngineAddress
 from workspace_server.model import names
 from workspace_server.model.container import ContainerSpec, ImageInfo, Limits, Mount
 
@@ -35,31 +34,6 @@ def instance() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def labels(instance: str) -> Mapping[str, str]:
     return names.installation_labels(instance)
-
-
-@pytest.fixture(scope="session")
-def address() -> EngineAddress:
-    url = engine_address()
-    return EngineAddress(url=url, local_socket=url.startswith("unix://"))
-
-
-@pytest.fixture
-async def engine(address: EngineAddress) -> AsyncIterator[Engine]:
-    async with open_engine(address) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def proxy(address: EngineAddress) -> AsyncIterator[EngineProxy]:
-    async with engine_proxy(address.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(proxy: EngineProxy) -> AsyncIterator[Engine]:
-    """The engine as it is seen through the proxy."""
-    async with open_engine(EngineAddress(url=proxy.address, local_socket=True)) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -13,51 +13,31 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from support.engine import purge
-from support.engine_proxy import EngineProxy, engine_proxy
 from support.git_repository import Repository
 from support.git_server import GitServer
 from workspace_server.concurrency import TaskScope
-from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess, open_engine
+from workspace_server.engine import Engine, EngineAddress, ImageBuilder, RegistryAccess
 from workspace_server.git import CheckoutStore, GitAccess, Resolver, open_http_client
-from workspace_server.images import BuildBook, ImageService, ImageSource, LocalBuildSource
+from workspace_server.images import BuildBook, BuildRecord, ImageService, ImageSource, LocalBuildSource
 from workspace_server.images.build import BuildLimits, LocalBuilds
+from workspace_server.images.identity import BuildIdentity
 from workspace_server.images.ledger import ImageLedger
+from workspace_server.images.lookup import Miss
 from workspace_server.images.pull import PullLimits, Pulls
 from workspace_server.images.registry import RegistryImages
 from workspace_server.images.template import TemplateFiles
 from workspace_server.images.wanted import WantedBuilds
 from workspace_server.model import names
+from workspace_server.model.container import ImageInfo
 from workspace_server.model.repository import RepositoryUrl
 from workspace_server.runtimes import Runtimes, Template
 from workspace_server.settings import load_settings
 
+from .making import identity
 from .making import template as template_at
 
+NO_IMAGE = Miss(reason="no image")
 FILES = {"Dockerfile": "FROM scratch\nCOPY content /content\n", "content": "x", "config.yaml": "name: Tiny\n"}
-
-
-@pytest.fixture(scope="session")
-def address(engine_url: str) -> EngineAddress:
-    return EngineAddress(url=engine_url, local_socket=engine_url.startswith("unix://"))
-
-
-@pytest.fixture
-async def engine(address: EngineAddress) -> AsyncIterator[Engine]:
-    async with open_engine(address) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def proxy(address: EngineAddress) -> AsyncIterator[EngineProxy]:
-    async with engine_proxy(address.url) as running:
-        yield running
-
-
-@pytest.fixture
-async def proxied(proxy: EngineProxy) -> AsyncIterator[Engine]:
-    """The engine as it is seen through the proxy."""
-    async with open_engine(EngineAddress(url=proxy.address, local_socket=True)) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -89,6 +69,11 @@ async def repository(git_host: GitServer, runtime: str) -> Repository:
 @pytest.fixture
 def template(repository: Repository, runtime: str) -> Template:
     return template_at(runtime, repository.url)
+
+
+@pytest.fixture
+def wanted(template: Template, repository: Repository) -> BuildIdentity:
+    return identity(template, repository.tip())
 
 
 @pytest.fixture
@@ -145,6 +130,15 @@ class Heard:
 
     async def __call__(self, record: str) -> None:
         self.records.append(record)
+
+
+async def built(server: Server, wanted: BuildIdentity) -> ImageInfo:
+    return await server.builds.build(wanted, NO_IMAGE, Heard())
+
+
+def the_record(server: Server) -> BuildRecord:
+    (record,) = server.book.newest()
+    return record
 
 
 ServerOf = Callable[..., Server]

@@ -15,34 +15,15 @@ from workspace_server.concurrency import Deadline
 from workspace_server.engine import Engine, ImageBuilder
 from workspace_server.errors import SourceError, TemplateError, UnavailableError
 from workspace_server.git import CommitMovedError
-from workspace_server.images import BuildRecord
 from workspace_server.images.build import BuildWish
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.images.lookup import Miss
 from workspace_server.model.build import BuildFailure, BuildPhase, BuildRequest, BuildState, Execution
-from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
-from .conftest import FILES, Heard, Server, ServerOf
+from .conftest import FILES, Server, ServerOf, built, the_record
 from .making import identity
 
 pytestmark = pytest.mark.engine
-
-NO_IMAGE = Miss(reason="no image")
-
-
-@pytest.fixture
-def wanted(template: Template, repository: Repository) -> BuildIdentity:
-    return identity(template, repository.tip())
-
-
-async def built(server: Server, wanted: BuildIdentity) -> ImageInfo:
-    return await server.builds.build(wanted, NO_IMAGE, Heard())
-
-
-def the_record(server: Server) -> BuildRecord:
-    (record,) = server.book.newest()
-    return record
 
 
 async def committed(repository: Repository, template: Template, files: Files) -> BuildIdentity:

@@ -4,38 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from support.git_repository import Repository
 from workspace_server.engine import ImageBuilder
 from workspace_server.errors import DeadlineError, UnavailableError
 from workspace_server.files import append_private
-from workspace_server.images import BuildRecord
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.images.lookup import Miss
 from workspace_server.images.records import BuildLog
 from workspace_server.model.build import BuildState, BuildStep
-from workspace_server.model.container import ImageInfo
-from workspace_server.runtimes import Template
 
-from .conftest import FILES, Heard, Server, ServerOf
-from .making import identity
+from .conftest import FILES, Server, ServerOf, built, the_record
 
 pytestmark = pytest.mark.engine
-
-NO_IMAGE = Miss(reason="no image")
-
-
-@pytest.fixture
-def wanted(template: Template, repository: Repository) -> BuildIdentity:
-    return identity(template, repository.tip())
-
-
-async def built(server: Server, wanted: BuildIdentity) -> ImageInfo:
-    return await server.builds.build(wanted, NO_IMAGE, Heard())
-
-
-def the_record(server: Server) -> BuildRecord:
-    (record,) = server.book.newest()
-    return record
 
 
 # Clocks

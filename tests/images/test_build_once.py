@@ -12,22 +12,14 @@ from support.git_server import GitServer
 from workspace_server.concurrency import FileLock, TaskScope
 from workspace_server.errors import TemplateError
 from workspace_server.images.identity import BuildIdentity
-from workspace_server.images.lookup import Miss
 from workspace_server.model.build import BuildPhase, BuildState, BuildWait
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
-from .conftest import Heard, Server, ServerOf
+from .conftest import NO_IMAGE, Heard, Server, ServerOf
 from .making import identity, template
 
 pytestmark = pytest.mark.engine
-
-NO_IMAGE = Miss(reason="no image")
-
-
-@pytest.fixture
-def wanted(template: Template, repository: Repository) -> BuildIdentity:
-    return identity(template, repository.tip())
 
 
 @asynccontextmanager

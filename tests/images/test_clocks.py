@@ -18,7 +18,6 @@ from workspace_server.engine import Efforts, Engine, EngineAddress, ImageBuilder
 from workspace_server.engine.programs import survey
 from workspace_server.errors import ConflictError, DeadlineError
 from workspace_server.images import BuildRecord
-from workspace_server.images.lookup import Miss
 from workspace_server.model.build import (
     BuilderKind,
     BuildState,
@@ -27,12 +26,11 @@ from workspace_server.model.build import (
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
-from .conftest import Heard, Server, ServerOf
+from .conftest import NO_IMAGE, Heard, Server, ServerOf
 from .making import identity
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-NO_IMAGE = Miss(reason="no image")
 PROMPTLY = 5
 LIMIT = 0.05
 PATIENCE = 60
@@ -154,7 +152,8 @@ async def test_a_silent_export_is_healthy(
     server = server_of(stall_seconds=LIMIT)
     monkeypatch.setattr(engine, "step_efforts", step_efforts)
     monkeypatch.setattr(server.book, "note_step", note_step)
-    run = f'RUN head -c 100000000 /dev/zero | tr "\\0" "\\1" > /big # {template.runtime}'
+    computes = 'head -c 100000000 /dev/zero | tr "\\0" "\\1" > /dev/null'
+    run = f"RUN {computes}; truncate -s 1G /big # {template.runtime}"  # nothing to write, much to read for its digest
     await repository.commit(dockerfile_only(f"FROM {BASE_IMAGE}\n{run}\n"), replace=True)
     await asyncio.wait_for(building(server, template, repository), PATIENCE)
 

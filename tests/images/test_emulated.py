@@ -18,19 +18,17 @@ from workspace_server.engine import ImageBuilder
 from workspace_server.engine.emulation import BINFMT_MISC
 from workspace_server.errors import SourceError, TemplateError
 from workspace_server.images import BuildRecord
-from workspace_server.images.lookup import Miss
 from workspace_server.model.build import BuilderKind, Execution
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
-from .conftest import Heard, Server, ServerOf
+from .conftest import NO_IMAGE, Heard, Server, ServerOf
 from .making import identity
 
 pytestmark = [pytest.mark.emulation, pytest.mark.engine]
 
 MACHINE = "riscv64"
 FOREIGN = f"linux/{MACHINE}"
-NO_IMAGE = Miss(reason="no image")
 
 
 def program(exit_code: int) -> bytes:

@@ -18,18 +18,16 @@ from workspace_server.concurrency import Deadline
 from workspace_server.engine import Efforts, Engine, ImageBuilder
 from workspace_server.errors import DeadlineError, SourceError
 from workspace_server.images import BuildRecord
-from workspace_server.images.lookup import Miss
 from workspace_server.images.preflight import remark
 from workspace_server.model.build import BuilderKind, BuildRequest, BuildState, BuildStep, Execution
 from workspace_server.model.container import ImageInfo
 from workspace_server.runtimes import Template
 
-from .conftest import Heard, Server, ServerOf
+from .conftest import NO_IMAGE, Heard, Server, ServerOf
 from .making import identity
 
 MACHINE = "arm64" if os.uname().machine == "x86_64" else "s390x"
 FOREIGN = f"linux/{MACHINE}"
-NO_IMAGE = Miss(reason="no image")
 
 # The beginning of a program for it. No kernel reads on without a handler.
 PROGRAM = bytes.fromhex(MAGIC[MACHINE]) + bytes(100)

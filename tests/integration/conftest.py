@@ -1,11 +1,9 @@
 """A Git host with templates, and a server that builds from them on a real engine."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from support.engine import Engine
-from support.engine_proxy import EngineProxy, engine_proxy
+from support.engine_proxy import EngineProxy
 from support.git_server import GitServer
 
 from .site import Serve, Site
@@ -16,12 +14,6 @@ async def site(serve: Serve, git_host: GitServer, api: Engine) -> Site:
     """A server whose templates lie on the Git host; there is none yet."""
     server = await serve(MOLECULE_LOCAL_TEMPLATE_REPO_PREFIX=git_host.repo_prefix)
     return Site(server=server, git=git_host, engine=api)
-
-
-@pytest.fixture
-async def proxy(engine_url: str) -> AsyncIterator[EngineProxy]:
-    async with engine_proxy(engine_url) as running:
-        yield running
 
 
 @pytest.fixture

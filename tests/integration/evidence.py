@@ -2,19 +2,18 @@
 
 import io
 import json
-import sqlite3
 import sys
 import tarfile
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from support.database_contents import files_of, rows_of
 from support.engine import Engine
 from support.git_cli import git
 from support.git_requests import RecordedRequest
@@ -100,7 +99,7 @@ class Evidence:
             search.look("build log", path, path.read_bytes())
         if self.builds_here:
             await self._checkouts()
-        self._database()
+        await self._database()
         await self._engine_objects()
 
     async def _checkouts(self) -> None:
@@ -116,18 +115,12 @@ class Evidence:
             listed = await git("cat-file", "--batch-all-objects", "--batch", env={"GIT_DIR": str(store)})
             self.search.look("git object", store, listed)
 
-    def _database(self) -> None:
-        file = self.server.data / "molecule.db"
-        wal = file.with_name(f"{file.name}-wal")
-        assert wal.stat().st_size > 0
-        for path in (file, wal):
+    async def _database(self) -> None:
+        where = (self.server.data, self.server.environment)
+        for path in await files_of(*where):
             self.search.look("database file", path, path.read_bytes())
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
-            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            for table in tables:
-                kind = "event row" if table == "structure_events" else "database row"
-                for row in database.execute(f'SELECT * FROM "{table}"'):
-                    self.search.look(kind, table, "\n".join(map(str, row)))
+        for table, row in await rows_of(*where):
+            self.search.look("event row" if table == "structure_events" else "database row", table, row)
 
     async def _engine_objects(self) -> None:
         label = self.server.label

@@ -2,10 +2,12 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from support.build_host import build_host
+from support.build_host import BuildHost, build_host
 from support.engine_events import engine_events
 from support.engine_faults import When
 from support.engine_proxy import EngineProxy
@@ -54,20 +56,27 @@ async def test_killed_while_a_clone_comes_in(site: Site) -> None:
     await site.is_complete(workspace)
 
 
-async def test_killed_while_it_builds(site: Site, engine_url: str) -> None:
+@asynccontextmanager
+async def in_the_middle_of_a_build(site: Site, engine_url: str) -> AsyncIterator[BuildHost]:
+    """A workspace whose image's build waits; who ends its server finds, at the end, a new one that finishes."""
     async with build_host(engine_url) as host:
         gate = host.hold(f"/{site.mark}")
         ask = f"import urllib.request as u; u.urlopen('{host.url}/{site.mark}')"
         await site.template(LANGGRAPH, quick_agent(run=f'RUN python3 -c "{ask}"'))
         workspace = await site.server.create(LANGGRAPH)
         await held(gate)
-        await site.server.kill()
+        yield host
         await let_go(gate)
         gate.release()
         await site.server.start()
         await site.server.until(workspace, "online")
-        assert host.calls == [f"/{site.mark}"] * 2
     await site.is_complete(workspace)
+
+
+async def test_killed_while_it_builds(site: Site, engine_url: str) -> None:
+    async with in_the_middle_of_a_build(site, engine_url) as host:
+        await site.server.kill()
+    assert host.calls == [f"/{site.mark}"] * 2
     assert len(site.git.packs_sent()) == 1
     finished, interrupted = await site.server.builds()
     assert (finished["state"], interrupted["state"]) == ("succeeded", "cancelled")
@@ -128,15 +137,5 @@ async def test_killed_before_a_removal_was_carried_out(proxied_site: Site, proxy
 
 async def test_asked_to_end_while_it_builds(site: Site, engine_url: str) -> None:
     """It ends at once, its build with it, and a new server finishes."""
-    async with build_host(engine_url) as host:
-        gate = host.hold(f"/{site.mark}")
-        ask = f"import urllib.request as u; u.urlopen('{host.url}/{site.mark}')"
-        await site.template(LANGGRAPH, quick_agent(run=f'RUN python3 -c "{ask}"'))
-        workspace = await site.server.create(LANGGRAPH)
-        await held(gate)
+    async with in_the_middle_of_a_build(site, engine_url):
         await site.server.stop()
-        await let_go(gate)
-        gate.release()
-        await site.server.start()
-        await site.server.until(workspace, "online")
-    await site.is_complete(workspace)

@@ -141,10 +141,11 @@ def postgres(*, disk: str | None = None) -> Iterator[Postgres]:
 
 
 def _programs() -> Path:
-    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
-    if not found:
+    packaged = next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
+    found = packaged or shutil.which("initdb")
+    if found is None:
         pytest.fail("PostgreSQL is missing: apt-get install postgresql", pytrace=False)
-    return Path(found[0]).resolve().parent
+    return Path(found).resolve().parent
 
 
 def _unprivileged() -> dict[str, Any]:

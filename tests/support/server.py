@@ -9,8 +9,9 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import httpx
 from fastapi import FastAPI
@@ -38,9 +39,13 @@ _READY_SECONDS = 60
 _STOP_SECONDS = 10
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], what: str, seconds: float = 30) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], what: str, seconds: float = 30) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], what: str, seconds: float = 30) -> T: ...
+async def eventually(check: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     """Return the first true result of ``check``; fails when there is none in time, with the last result."""
-    result: T | None = None
+    result = None
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -217,7 +222,7 @@ class ServerProcess:
         for label in labels:
             await purge(self.engine, label)
         for lock in self.cache.glob("locks/*.lock"):
-            await eventually(lambda lock=lock: is_free(lock), f"nobody holds {lock.name} any more", 5)
+            await eventually(partial(is_free, lock), f"nobody holds {lock.name} any more", 5)
         left = {label: found for label in labels if (found := await leftovers(self.engine, label))}
         # The engine itself makes volumes that are missing, and those have no label.
         volumes = {name for each in self._created for name in (f"ws-{each[:12]}-configs", f"ws-{each}-workspace")}

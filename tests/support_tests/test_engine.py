@@ -42,8 +42,8 @@ async def test_an_error_has_the_engines_status_and_words(api: Engine) -> None:
 
 
 @pytest.mark.engine
-async def test_leftovers_are_found_by_label_and_purged(api: Engine, address: str, label: str) -> None:
-    assert not await leftovers(address, label)
+async def test_leftovers_are_found_by_label_and_purged(api: Engine, engine_url: str, label: str) -> None:
+    assert not await leftovers(engine_url, label)
     key, _, value = label.partition("=")
     name = value[:20]
     image = await make_image(api, label)
@@ -53,25 +53,25 @@ async def test_leftovers_are_found_by_label_and_purged(api: Engine, address: str
     body = {"Image": image, "Cmd": ["x"], "Labels": {key: value}, "HostConfig": {"Mounts": mounts}}
     await api.call("POST", "/containers/create", body, name=name)
 
-    found = await leftovers(address, label)
+    found = await leftovers(engine_url, label)
     assert found == Leftovers(containers=(name,), networks=(name,), volumes=(name,), images=(image,))
     assert found
-    await purge(address, label)
-    assert not await leftovers(address, label)
-    await purge(address, label)
+    await purge(engine_url, label)
+    assert not await leftovers(engine_url, label)
+    await purge(engine_url, label)
 
 
 @pytest.mark.engine
-async def test_purging_spares_what_others_made(api: Engine, address: str, label: str) -> None:
+async def test_purging_spares_what_others_made(api: Engine, engine_url: str, label: str) -> None:
     await make_volume(api, "mine" + label[-20:], label)
-    await purge(address, label + "-other")
-    assert (await leftovers(address, label)).volumes == ("mine" + label[-20:],)
+    await purge(engine_url, label + "-other")
+    assert (await leftovers(engine_url, label)).volumes == ("mine" + label[-20:],)
 
 
 @pytest.mark.engine
-async def test_purging_needs_a_whole_label(address: str) -> None:
+async def test_purging_needs_a_whole_label(engine_url: str) -> None:
     with pytest.raises(ValueError, match="name=value"):
-        await purge(address, "molecule.platform.instance")
+        await purge(engine_url, "molecule.platform.instance")
 
 
 async def test_an_engine_that_is_away_is_no_answer() -> None:

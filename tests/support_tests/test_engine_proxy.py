@@ -15,12 +15,6 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-async def proxy(address: str) -> AsyncIterator[EngineProxy]:
-    async with engine_proxy(address) as running:
-        yield running
-
-
-@pytest.fixture
 async def client(proxy: EngineProxy) -> AsyncIterator[Engine]:
     """A client that uses the proxy."""
     async with engine(proxy.address) as connected:

@@ -2,25 +2,18 @@
 
 import hashlib
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from support.engine import Engine, leftovers
 from support.engine_events import engine_events
-from support.engine_proxy import EngineProxy, engine_proxy
+from support.engine_proxy import EngineProxy
 from support.templates import BASE_IMAGE
 
 from .engine_objects import buildkit_program, docker, docker_output, lay_out
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-
-
-@pytest.fixture
-async def proxy(address: str) -> AsyncIterator[EngineProxy]:
-    async with engine_proxy(address) as running:
-        yield running
 
 
 @pytest.fixture
@@ -30,29 +23,29 @@ def context(tmp_path: Path) -> Path:
     return lay_out({"Dockerfile": dockerfile, "word": "a-word-from-the-context\n", "big": bytes(5_000_000)}, tmp_path)
 
 
-async def test_a_buildkit_build_passes(address: str, proxy: EngineProxy, context: Path, label: str) -> None:
+async def test_a_buildkit_build_passes(engine_url: str, proxy: EngineProxy, context: Path, label: str) -> None:
     arguments = ("build", "--no-cache", "--progress=plain", f"--label={label}", str(context))
     output = await docker_output(proxy.address, *arguments, program=buildkit_program(), buildkit=True)
     assert "a-word-from-the-context" in output
     assert proxy.count("POST", "/session") + proxy.count("POST", "/grpc") >= 1
-    assert len((await leftovers(address, label)).images) == 1
+    assert len((await leftovers(engine_url, label)).images) == 1
 
 
-async def test_a_classic_build_passes(address: str, proxy: EngineProxy, context: Path, label: str) -> None:
+async def test_a_classic_build_passes(engine_url: str, proxy: EngineProxy, context: Path, label: str) -> None:
     output = await docker_output(
         proxy.address, "build", "--no-cache", "--force-rm", f"--label={label}", str(context), program=buildkit_program()
     )
     assert "a-word-from-the-context" in output
     assert proxy.count("POST", "/build") == 1
-    assert len((await leftovers(address, label)).images) == 1
+    assert len((await leftovers(engine_url, label)).images) == 1
 
 
 async def test_a_client_that_is_killed_ends_its_classic_build(
-    address: str, proxy: EngineProxy, tmp_path: Path, label: str
+    engine_url: str, proxy: EngineProxy, tmp_path: Path, label: str
 ) -> None:
     lay_out({"Dockerfile": f"FROM {BASE_IMAGE}\nLABEL {label}\nRUN sleep 3600\n"}, tmp_path)
     key, _, value = label.partition("=")
-    async with engine_events(address) as events:
+    async with engine_events(engine_url) as events:
         arguments = ("build", "--no-cache", "--force-rm", str(tmp_path))
         async with docker(proxy.address, *arguments, program=buildkit_program()):
             step = await events.wait_for("container", "start", **{key: value})

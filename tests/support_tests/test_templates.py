@@ -82,31 +82,31 @@ def test_a_wheel_is_complete() -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("step", [2, 3])
-async def test_a_broken_template_fails_at_its_step_with_its_words(address: str, step: int) -> None:
-    output = await build(address, templates.broken_template(step), code=1)
+async def test_a_broken_template_fails_at_its_step_with_its_words(engine_url: str, step: int) -> None:
+    output = await build(engine_url, templates.broken_template(step), code=1)
     assert BROKEN_OUTPUT in output
     assert f"[{step}/3] RUN echo {BROKEN_OUTPUT}" in output
     assert f"exit code: {BROKEN_EXIT_CODE}" in output
 
 
 @pytest.mark.engine
-async def test_a_noisy_template_writes_every_line(address: str) -> None:
-    output = await build(address, templates.noisy_template(200), code=1)
+async def test_a_noisy_template_writes_every_line(engine_url: str) -> None:
+    output = await build(engine_url, templates.noisy_template(200), code=1)
     assert [n for n in range(1, 201) if f"line {n}\n" not in output] == []
 
 
 @pytest.mark.engine
-async def test_a_missing_base_image_is_refused_without_the_network(address: str) -> None:
-    assert "127.0.0.1:1" in await build(address, templates.missing_base_template(), code=1)
+async def test_a_missing_base_image_is_refused_without_the_network(engine_url: str) -> None:
+    assert "127.0.0.1:1" in await build(engine_url, templates.missing_base_template(), code=1)
 
 
 @pytest.mark.engine
-async def test_a_calling_template_is_counted_and_can_be_held(address: str, label: str) -> None:
-    async with build_host(address) as called:
+async def test_a_calling_template_is_counted_and_can_be_held(engine_url: str, label: str) -> None:
+    async with build_host(engine_url) as called:
         hold = called.hold("/langgraph")
         files = templates.calling_template(f"{called.url}/langgraph")
         async with docker(
-            address, *BUILD, f"--label={label}", "-", program=buildkit_program(), buildkit=True, stdin=PIPE
+            engine_url, *BUILD, f"--label={label}", "-", program=buildkit_program(), buildkit=True, stdin=PIPE
         ) as process:
             assert process.stdin is not None
             process.stdin.write(archive(files))
@@ -119,8 +119,8 @@ async def test_a_calling_template_is_counted_and_can_be_held(address: str, label
 
 
 @pytest.mark.engine
-async def test_the_tiny_template_runs_and_stops_when_asked(api: Engine, address: str, label: str) -> None:
-    await build(address, templates.tiny_template(), label=label)
+async def test_the_tiny_template_runs_and_stops_when_asked(api: Engine, engine_url: str, label: str) -> None:
+    await build(engine_url, templates.tiny_template(), label=label)
     container = await start(api, label)
     await api.call("POST", f"/containers/{container}/stop", t="30")
     state = (await api.get(f"/containers/{container}/json"))["State"]
@@ -131,9 +131,9 @@ async def test_the_tiny_template_runs_and_stops_when_asked(api: Engine, address:
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a slow Debian mirror
 async def test_the_real_template_builds_and_its_agent_serves_its_card_as_uid_1000(
-    api: Engine, address: str, label: str
+    api: Engine, engine_url: str, label: str
 ) -> None:
-    await build(address, templates.real_template(), label=label)
+    await build(engine_url, templates.real_template(), label=label)
     container = await start(api, label, {"configs/config.yaml": templates.config("langgraph")})
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/.well-known/agent-card.json').read())"
     script = f"""
@@ -145,17 +145,17 @@ async def test_the_real_template_builds_and_its_agent_serves_its_card_as_uid_100
         cd /app && python3 -c 'import fixture_words, adapter; print(fixture_words.WORDS)'
         env | grep ADAPTER_MODULE
     """
-    output = await docker_output(address, "exec", container, "sh", "-c", script)
+    output = await docker_output(engine_url, "exec", container, "sh", "-c", script)
     assert '"name":"Tiny langgraph"' in output
     for line in ("configs 1000", "agent 1000", "from the wheel", "ADAPTER_MODULE=adapter"):
         assert line in output.splitlines()
 
 
-async def build(address: str, files: FileMap, *, label: str | None = None, code: int = 0) -> str:
+async def build(engine_url: str, files: FileMap, *, label: str | None = None, code: int = 0) -> str:
     """Build from a tar archive with BuildKit and return what the builder wrote."""
     labels = () if label is None else (f"--label={label}",)
     return await docker_output(
-        address, *BUILD, *labels, "-", program=buildkit_program(), buildkit=True, stdin=archive(files), code=code
+        engine_url, *BUILD, *labels, "-", program=buildkit_program(), buildkit=True, stdin=archive(files), code=code
     )
 
 
