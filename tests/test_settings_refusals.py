@@ -50,6 +50,21 @@ def test_a_wrong_port_names_the_variable_its_value_and_an_example() -> None:
     }
 
 
+@pytest.mark.parametrize("value", ["secret\n", "two words", "schlüssel"])
+@pytest.mark.parametrize("variable", ["MOLECULE_CP_SHARED_SECRET", "PROVISION_SHARED_SECRET", "CP_ADMIN_API_TOKEN"])
+def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(variable: str, value: str) -> None:
+    error = refusal(**{variable: value})
+
+    assert error.message == f"{variable}=*** must be visible ASCII characters alone: it is sent in a header"
+    assert value.strip() not in str(error)
+
+
+def test_a_hosted_server_needs_an_administrators_token_that_a_header_can_carry() -> None:
+    error = refusal(MOLECULE_ORG_ID="org-1", ADMIN_TOKEN="schlüssel", PLATFORM_URL="https://acme.example.org")
+
+    assert error.message == "MOLECULE_ORG_ID needs an ADMIN_TOKEN of visible ASCII characters: it is sent in a header"
+
+
 @pytest.mark.parametrize("value", ["x", "1.5", "1e3", "0x10", "٣"])
 @pytest.mark.parametrize("variable", sorted(NUMBERS_OR_BLANK))
 def test_what_is_no_number_is_refused(variable: str, value: str) -> None:

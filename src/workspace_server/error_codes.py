@@ -236,7 +236,7 @@ DependencyCode: TypeAlias = (
     ]
     | Annotated[
         Literal["machine_not_ended"],
-        "the control plane accepted the end of a machine, which still runs",
+        "the control plane was asked to end a machine, which still runs",
         "nothing: it is asked again; if that lasts, see to the machine there",
     ]
     | Annotated[

@@ -9,6 +9,7 @@ from workspace_server.model.repository import DEFAULT_TEMPLATE_PREFIX, Repositor
 from workspace_server.setting_values import (
     AutoRefresh,
     DeployModeName,
+    HeaderSecret,
     Place,
     Places,
     Platform,
@@ -270,23 +271,23 @@ class ControlPlaneSettings(Group):
         description="Where calls of /cp/ are passed on to, and sessions are checked.",
         examples=["https://cp.example.org"],
     )
-    cp_shared_secret: Secret = Field(
+    cp_shared_secret: HeaderSecret = Field(
         None,
         alias="MOLECULE_CP_SHARED_SECRET",
         description="Secret that the control plane's calls for workspaces are made with.",
-        examples=["a long random string"],
+        examples=["a-long-random-string"],
     )
-    provision_shared_secret: Secret = Field(
+    provision_shared_secret: HeaderSecret = Field(
         None,
         alias="PROVISION_SHARED_SECRET",
         description="Older name of MOLECULE_CP_SHARED_SECRET, asked when that is unset.",
-        examples=["a long random string"],
+        examples=["a-long-random-string"],
     )
-    cp_admin_token: Secret = Field(
+    cp_admin_token: HeaderSecret = Field(
         None,
         alias="CP_ADMIN_API_TOKEN",
         description="Token of the control plane's calls for administrators. Unset: the shared secret.",
-        examples=["a long random string"],
+        examples=["a-long-random-string"],
     )
 
     @property

@@ -19,6 +19,7 @@ _OF_THE_CACHE = "builds|buildx|images|locks"
 RUNTIME_NAME = re.compile(rf"(?!(?:external|{_OF_THE_CACHE})$|.*-default$)" r"[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _WEB_ADDRESS = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?")
 _REF = re.compile(r"(?!.*(\.\.|@\{|//|\.lock(/|$)))[A-Za-z0-9_][A-Za-z0-9._/+@-]*(?<![./])")
 _PLATFORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(/[a-z0-9.]{1,20})?")  # parts of an image's tag, too
@@ -122,6 +123,12 @@ def _encryption_key(value: "Secret") -> "Secret":
     return value
 
 
+def _header_secret(value: "Secret") -> "Secret":
+    if value is not None and not fits_a_header(value.get_secret_value()):
+        raise ValueError("must be visible ASCII characters alone: it is sent in a header")
+    return value
+
+
 def _database_url(value: "Secret") -> "Secret":
     if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("does not begin with postgresql:// or postgres://; there is no other database but SQLite's")
@@ -141,6 +148,8 @@ def _private_address(value: str) -> str:
 
 
 Secret = SecretStr | None
+HeaderSecret = Annotated[Secret, AfterValidator(_header_secret)]
+"""One that is sent as it is."""
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 """Of PostgreSQL, with a password in it."""
 EncryptionKey = Annotated[Secret, AfterValidator(_encryption_key)]
@@ -162,6 +171,11 @@ Place = Annotated[Path, AfterValidator(_place)]
 Places = Annotated[tuple[Path, ...], BeforeValidator(_places)]
 """Absolute paths, separated by colons."""
 Ref = Annotated[str, BeforeValidator(_ref)]
+
+
+def fits_a_header(value: str) -> bool:
+    """Whether a value can be sent in a header, and arrives as it was."""
+    return _VISIBLE.fullmatch(value) is not None
 
 
 def is_private(url: str) -> bool:

@@ -25,6 +25,7 @@ from workspace_server.setting_values import (
     EnvironmentName,
     Place,
     Secret,
+    fits_a_header,
     user_directory,
 )
 
@@ -140,6 +141,8 @@ class Settings(ControlPlaneSettings, WorkspaceSettings, ImageSettings):
                 "MOLECULE_ORG_ID needs ADMIN_TOKEN: a hosted server has no owner on its machine,"
                 " and the control plane knows it by this token"
             )
+        if self.org_id is not None and self.admin_token and not fits_a_header(self.admin_token.get_secret_value()):
+            raise ValueError("MOLECULE_ORG_ID needs an ADMIN_TOKEN of visible ASCII characters: it is sent in a header")
         if self.org_id is not None and self.platform_url is None:
             raise ValueError(
                 "MOLECULE_ORG_ID needs PLATFORM_URL: host.docker.internal means nothing to machines elsewhere"

@@ -11,7 +11,9 @@ from support.control_plane import LOST, ORG, TENANT_TOKEN, Answer, ControlPlane,
 from support.rows import events, token_of, workspace
 from support.server import InProcess, eventually, in_process
 from workspace_server.db import InstanceStore
+from workspace_server.errors import UnavailableError
 from workspace_server.model.workspace import WorkspaceStatus
+from workspace_server.wiring.control_plane import ControlPlaneParts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,8 +120,11 @@ async def test_ready_speaks_of_the_control_plane(hosted: InProcess, served: Cont
 
 async def test_ready_says_what_its_last_call_came_to(hosted: InProcess, served: ControlPlane) -> None:
     identity = await started(hosted, served)
-    served.fault("console", told(500))
-    assert (await call(hosted, "GET", f"/workspaces/{identity}/console"))[0] == 502
+    assert isinstance(hosted.services.backend, ControlPlaneParts)
+    fault = served.fault("status", told(500), times=1000)
+    with pytest.raises(UnavailableError):
+        await hosted.services.backend.control_plane.state(identity, "i-1")
+    fault.times = fault.fired
     status, answer = await call(hosted, "GET", "/ready")
     assert (status, answer["parts"][0]["status"]) == (503, "broken")
 

@@ -20,7 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "_FACTS_SECONDS", 0.3)
     monkeypatch.setattr(reconcile, "_WISHES_SECONDS", 0.3)
     monkeypatch.setattr(reconcile, "_FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(wiring_control_plane, "Pace", lambda: Pace(poll=0.05, look=1.0, end=1.0))
+    monkeypatch.setattr(wiring_control_plane, "Pace", lambda: Pace(poll=0.05, look=1.0, end=1.0, absence=2.0))
 
 
 @pytest.fixture(params=["control plane", pytest.param("engine", marks=pytest.mark.engine)])

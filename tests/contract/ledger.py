@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from support.control_plane import ENDED, ControlPlane
+from support.database import place_in
 
 _ROWS = sa.text("SELECT id, instance_generation, instance_id FROM workspaces WHERE instance_generation IS NOT NULL")
 
@@ -87,9 +88,13 @@ class Ledger:
 
 
 @asynccontextmanager
-async def watched(served: ControlPlane, database: Path, trial: Trial) -> AsyncIterator[Ledger]:
-    """A ledger that looks all the time, and once more at the end."""
-    rows = create_async_engine(f"sqlite+aiosqlite:///{database}")
+async def watched(served: ControlPlane, directory: Path, data: Path, trial: Trial) -> AsyncIterator[Ledger]:
+    """A ledger that looks all the time, and once more at the end, at the rows of the server in ``directory``."""
+    match await place_in(directory):
+        case str(url):
+            rows = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+        case _:
+            rows = create_async_engine(f"sqlite+aiosqlite:///{data / 'molecule.db'}")
     ledger = Ledger(served, rows)
     watching = asyncio.create_task(ledger.watch(trial))
     try:

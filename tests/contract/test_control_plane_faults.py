@@ -5,7 +5,7 @@ Prints one table. The agents call as soon as their machine is there, whether or 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from workspace_server.errors import AuthError
 from workspace_server.model.workspace import WorkspaceStatus
 from workspace_server.wiring import links
 
-from .ledger import Trial, watched
+from .ledger import Ledger, Trial, watched
 from .stands import AGENT, ControlPlaneGround, Stand, control_plane_stand
 
 _SECONDS = 1.0
@@ -62,6 +62,8 @@ START: dict[str, Make] = {
 STOP: dict[str, Make] = {
     **ANY,
     "accepted, not done": fault(told(200), acts=0),
+    "there is none, it says, and it runs on": fault(told(404, error="no such instance"), acts=0),
+    "refused (409), as it has ended": fault(told(409, error="it has ended")),
     "a proxy's 404": fault(Answer(404, b"404 page not found", "text/plain"), acts=0),
 }
 REFUSALS: dict[str, Make] = {
@@ -74,13 +76,13 @@ STATUS: dict[str, Make] = {
     "a proxy's 404": fault(Answer(404, b"404 page not found", "text/plain")),
     "a state that is none": fault(told(200, state="exploded")),
     "no state": fault(told(200)),
+    "there is none, it says, and it runs on": fault(told(404, error="no such instance")),
     "it is stopping, it says": fault(told(200, state="stopping"), times=3),
     "it is pending, it says": fault(told(200, state="pending"), times=3),
     "it runs, it says": fault(told(200, state="running"), times=3),
 }
 DEATHS: dict[str, Make] = {
     "it is terminated, it says, and runs on": fault(told(200, state="terminated")),
-    "there is none, it says, and it runs on": fault(told(404, error="no such instance")),
 }
 
 CASES = [
@@ -139,8 +141,8 @@ def served_by(stand: Stand) -> ControlPlane:
     return stand.ground.served
 
 
-def database_of(stand: Stand) -> Path:
-    return stand.directory / ".local/share/molecule/molecule.db"
+def keeping_books(stand: Stand, row: Trial) -> AbstractAsyncContextManager[Ledger]:
+    return watched(served_by(stand), stand.directory, stand.directory / ".local/share/molecule", row)
 
 
 async def act(stand: Stand, what: str, workspace: str) -> None:
@@ -165,7 +167,7 @@ async def is_as_wanted(stand: Stand, what: str, workspace: str) -> bool:
             return len(running) == 1 and row.status == "online"
 
 
-async def until_well(stand: Stand, what: str, workspace: str, ledger: Any) -> None:
+async def until_well(stand: Stand, what: str, workspace: str, ledger: Ledger) -> None:
     """As wanted, and nothing is lost or leaked, three times in a row."""
 
     async def well() -> bool:
@@ -194,7 +196,7 @@ async def test_a_fault_delays_what_is_wanted_and_leaks_nothing(
     if workspace:
         await hosted.until(workspace, "online")
     injected = make(served, kind)
-    async with watched(served, database_of(hosted), row) as ledger:
+    async with keeping_books(hosted, row) as ledger:
         workspace = workspace or await hosted.create()
         await act(hosted, what, workspace)
         await eventually(lambda: injected.fired == injected.times, "the fault happened", 40)
@@ -223,7 +225,7 @@ async def test_a_machine_whose_start_was_not_answered_is_confirmed_or_ended(
         served_by(hosted),
     )
     injected = served.fault("start", LOST, acts=int(done), times=1000)
-    async with watched(served, database_of(hosted), row) as ledger:
+    async with keeping_books(hosted, row) as ledger:
         workspace = await hosted.create()
         await eventually(lambda: injected.fired > 0, "the answer was lost")
         if not done:
@@ -254,7 +256,7 @@ async def test_a_restart_that_is_refused_fails_with_the_words_and_a_person_repea
     workspace = await hosted.create()
     await hosted.until(workspace, "online")
     injected = served.fault(kind, told(402, error="the bill is open"), acts=0)
-    async with watched(served, database_of(hosted), row) as ledger:
+    async with keeping_books(hosted, row) as ledger:
         await act(hosted, "restart", workspace)
         assert await hosted.fails(workspace) == "control_plane_refused"
         assert "(HTTP 402): the bill is open" in (await hosted.row(workspace)).last_sample_error
@@ -270,11 +272,11 @@ async def test_a_restart_that_is_refused_fails_with_the_words_and_a_person_repea
 async def test_a_control_plane_that_is_away_delays_what_is_wanted(
     hosted: Stand, trial: Callable[[str, str], Trial], what: str
 ) -> None:
-    row, served = trial(f"{what}: all", "away for 2 s"), served_by(hosted)
+    row = trial(f"{what}: all", "away for 2 s")
     workspace = "" if what == "create" else await hosted.create()
     if workspace:
         await hosted.until(workspace, "online")
-    async with watched(served, database_of(hosted), row) as ledger:
+    async with keeping_books(hosted, row) as ledger:
         await hosted.ground.down()
         workspace = workspace or await hosted.create()
         await act(hosted, what, workspace)
@@ -293,7 +295,7 @@ async def test_what_arrives_after_everything_is_over_starts_nothing(
     row, served = trial("delete: start", "the order arrives when all is over"), served_by(hosted)
     gate = asyncio.Event()
     injected = served.fault("start", hold=gate)
-    async with watched(served, database_of(hosted), row) as ledger:
+    async with keeping_books(hosted, row) as ledger:
         workspace = await hosted.create()
         await injected.arrived.wait()
         await hosted.call("DELETE", f"/workspaces/{workspace}")
@@ -304,3 +306,43 @@ async def test_what_arrives_after_everything_is_over_starts_nothing(
     row.injected, row.survived = injected.fired, True
 
     assert (row.leaked, row.leaked_after, row.lost_after) == (set(), set(), set())
+
+
+async def test_a_machine_that_the_control_plane_forgets_is_replaced_when_it_has_said_so_for_long(
+    hosted: Stand, trial: Callable[[str, str], Trial]
+) -> None:
+    row, served = trial("rest: status", "there is none, it says, for long"), served_by(hosted)
+    workspace = await hosted.create()
+    await hosted.until(workspace, "online")
+    async with keeping_books(hosted, row) as ledger:
+        (machine,) = served.of(workspace)
+        del served.machines[machine.id]
+        await eventually(lambda: served.of(workspace), "another one runs")
+        await until_well(hosted, "rest", workspace, ledger)
+    row.injected, row.survived = 1, True
+
+    assert (row.leaked, row.leaked_after, row.lost_after) == (set(), set(), set())
+
+
+@pytest.mark.parametrize("kind", ["stop", "status"])
+async def test_a_silent_agents_machine_that_cannot_be_ended_at_once_is_ended_later(
+    hosted: Stand, trial: Callable[[str, str], Trial], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """And the workspace says that its agent was silent, and nothing else."""
+    row, served = trial(f"silence: {kind}", "503 three times"), served_by(hosted)
+    monkeypatch.setattr(f"{__name__}.call_if_awaited", never)
+    await hosted.restart(PROVISION_TIMEOUT_SECONDS="1")
+    async with keeping_books(hosted, row):
+        workspace = await hosted.create()
+        await hosted.until_runs(workspace)
+        injected = served.fault(kind, told(503), acts=0, times=3)
+        assert await hosted.fails(workspace) == "agent_silent"
+        await hosted.until_nothing_runs(workspace)
+    row.injected, row.survived = injected.fired, True
+
+    assert len(served.machines) == 1
+    assert (row.leaked, row.leaked_after, row.lost_after) == (set(), set(), set())
+
+
+async def never(app: InProcess, machine: Machine) -> None:
+    """This agent does not call."""

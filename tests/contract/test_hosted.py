@@ -137,7 +137,7 @@ async def test_a_server_that_is_killed_leaks_no_machine(
     gate = asyncio.Event()
     how: dict[str, Any] = {"hold": gate} if when == "before" else {"late": 3600}
     fault = served.fault(kind, **how)
-    async with watched(served, server.data / "molecule.db", row) as ledger:
+    async with watched(served, server.home.parent, server.data, row) as ledger:
         workspace = await begin(server, what, workspace)
         await asyncio.wait_for((fault.arrived if when == "before" else fault.acted).wait(), 40)
         await server.kill()

@@ -6,6 +6,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from support.registry import make_certificate
 from workspace_server.control_plane.access import Access
 from workspace_server.control_plane.connection import open_control_plane_client
 from workspace_server.control_plane.faults import RefusedError
-from workspace_server.control_plane.machines import ControlPlane, Order, State
+from workspace_server.control_plane.machines import Absences, ControlPlane, Order, State
 from workspace_server.errors import NotFoundError, UnavailableError
 from workspace_server.settings import load_settings
 
@@ -197,6 +198,21 @@ async def test_a_machine_is_gone_when_the_control_plane_itself_says_so(
     assert await client.state(W, "i-1") is State.GONE
 
 
+def test_that_there_is_no_machine_is_believed_when_nothing_else_is_said_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absences, said = Absences(60), []
+    for seconds, state in (
+        *((100, State.GONE), (159, State.GONE), (160, State.GONE), (161, State.UNCLEAR)),
+        *((162, State.GONE), (221, State.GONE), (222, State.GONE)),
+    ):
+        monkeypatch.setattr(time, "monotonic", partial(float, seconds))
+        said.append(absences.are_believed("i-1", state))
+        assert not absences.are_believed("i-2", State.RUNNING)
+
+    assert said == [False, False, True, False, False, False, True]
+
+
 @pytest.mark.parametrize("body", [b"404 page not found", b"<html>", b""])
 async def test_a_404_of_anybody_else_is_doubt(served: Served, client: ControlPlane, body: bytes) -> None:
     served.fault("any", Answer(404, body, "text/html"), times=3)
@@ -322,6 +338,24 @@ async def test_a_repeated_start_that_is_refused_for_the_orders_sake_made_no_mach
         await client.start(ORDER, again=True)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_repeated_start_that_a_proxy_refuses_says_nothing_of_the_first(
+    served: Served, client: ControlPlane, status: int
+) -> None:
+    served.fault("start", Answer(status, b"<html>Bad Request", "text/html"), acts=0)
+
+    with pytest.raises(UnavailableError) as caught:
+        await client.start(ORDER, again=True)
+    assert caught.value.code == "instance_unknown"
+
+
+async def test_a_repeated_start_may_be_answered_that_its_machine_is_there(served: Served, client: ControlPlane) -> None:
+    first = await client.start(ORDER, again=False)
+    served.fault("start", lambda right: Answer(200, right.body))
+
+    assert await client.start(ORDER, again=True) == first
+
+
 async def test_a_start_that_never_left_made_no_machine_unless_it_is_a_repeated_one() -> None:
     access = Access(url="http://127.0.0.1:1", org_id=ORG, shared_secret="s", tenant_token="t", admin_key="s")
     async with open_control_plane_client(ssl.create_default_context) as http:
@@ -361,8 +395,10 @@ async def test_a_refused_stop_is_an_error_with_its_words(served: Served, client:
     assert caught.value.message == "the control plane refused to end the workspace's machine (HTTP 409): protected"
 
 
-async def test_to_stop_what_is_not_there_is_done(client: ControlPlane) -> None:
-    await client.stop(W, "i-9")
+async def test_to_stop_what_is_not_there_is_done_and_told_apart(client: ControlPlane) -> None:
+    machine = await client.start(ORDER, again=False)
+
+    assert (await client.stop(W, machine), await client.stop(W, "i-9")) == (True, False)
 
 
 @pytest.mark.parametrize("name", SILENCES)
@@ -374,6 +410,27 @@ async def test_a_console_that_cannot_be_read_is_the_control_planes_fault(
 
     with pytest.raises(UnavailableError):
         await client.console(W)
+
+
+async def test_a_console_that_cannot_be_read_is_no_trouble_with_machines(served: Served, client: ControlPlane) -> None:
+    served.fault("console", told(500))
+    with pytest.raises(UnavailableError):
+        await client.console(W)
+
+    assert client.trouble is None
+
+
+async def test_trouble_that_nobody_saw_again_is_none_any_more(
+    served: Served, client: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.fault("status", told(500))
+    with pytest.raises(UnavailableError):
+        await client.state(W, "i-1")
+    seen = client.trouble
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+    assert (seen is None, client.trouble) == (False, None)
 
 
 async def test_a_console_of_256_kib_is_read_and_no_more(served: Served, client: ControlPlane) -> None:

@@ -193,6 +193,24 @@ async def test_a_workspace_at_work_hibernates_by_force_only(here: World) -> None
     assert (caught.value.active_tasks, await status(here, workspace)) == (2, Status.HIBERNATING)
 
 
+@pytest.mark.parametrize("wish", ["restart", "awake"])
+async def test_a_workspace_that_is_wanted_while_it_is_about_to_hibernate_comes_back(here: World, wish: str) -> None:
+    workspace = await here.online()
+    before = await container_of(here, workspace)
+    await here.lifecycle.hibernate(workspace, force=False)
+    await getattr(here.lifecycle, wish)(workspace)
+    await again_online(here, workspace)
+
+    assert await container_of(here, workspace) != before
+
+
+async def test_a_workspace_is_paused_while_it_is_about_to_hibernate(here: World) -> None:
+    workspace = await here.online()
+    await here.lifecycle.hibernate(workspace, force=False)
+
+    assert (await here.lifecycle.pause(workspace), await status(here, workspace)) == (1, Status.PAUSED)
+
+
 async def test_only_what_is_online_hibernates_and_only_what_hibernates_wakes(here: World) -> None:
     workspace = await here.create()
     with pytest.raises(NotFoundError):

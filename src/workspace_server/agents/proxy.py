@@ -104,7 +104,7 @@ class AgentProxy:
         target = await self._workspaces.get(target_id)
         if target is None or target.status is WorkspaceStatus.REMOVED:
             raise NotFoundError("workspace not found", code="workspace_not_found")
-        if target.status is WorkspaceStatus.HIBERNATED:
+        if target.status in (WorkspaceStatus.HIBERNATING, WorkspaceStatus.HIBERNATED):
             await self._wake(target.id)
             raise WakingError(target)
         if not target.url:

@@ -13,7 +13,13 @@ from workspace_server.text import plain, shortened
 _LONGEST_WORDS = 500
 _HINT = "check MOLECULE_CP_URL (or CP_PROVISION_URL) and the control plane; wishes wait and go on by themselves"
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
 
 
 class LostError(Exception):

@@ -5,6 +5,7 @@ that the protocol has is doubt, and no word about the machine.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ _SECONDS = 120.0
 _LONGEST_ID = 255
 _ID = re.compile(r"[\x21-\x7e]+")
 _SAYS_NONE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY})
-"""Refusals of a repeated Start that are about the workspace: the first one was not accepted either."""
+"""Refusals of a repeated Start that are about the workspace: in JSON, the first one was not accepted either."""
+_TROUBLE_SECONDS = 60.0
 
 
 class State(StrEnum):
@@ -45,13 +47,9 @@ class State(StrEnum):
     ENDING = auto()
     ENDED = auto()
     GONE = auto()
+    """There is none. Whoever stands before a control plane may say that as well: see ``Absences``."""
     UNCLEAR = auto()
     """A word that the protocol does not have: no word about it."""
-
-    @property
-    def is_end(self) -> bool:
-        """Whether the machine runs no more."""
-        return self in (State.ENDED, State.GONE)
 
 
 _STATES = {
@@ -76,15 +74,42 @@ class Order:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
+class Absences:
+    """Machines that the control plane says it does not have: believed when it has said nothing else for ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: dict[str, float] = {}
+
+    def are_believed(self, instance_id: str, state: State) -> bool:
+        """Note what was said of a machine now; whether it is believed that there is none."""
+        if state is not State.GONE:
+            self.forget(instance_id)
+            return False
+        now = time.monotonic()
+        return now - self._since.setdefault(instance_id, now) >= self._seconds
+
+    def forget(self, instance_id: str) -> None:
+        """Nobody asks about it any more, or it is there."""
+        self._since.pop(instance_id, None)
+
+
 class ControlPlane:
-    """Starts and ends machines for workspaces. ``trouble``: why its last call came to nothing; None when it did not."""
+    """Starts and ends machines for workspaces."""
 
     def __init__(self, http: httpx.AsyncClient, access: Access, *, seconds: float = _SECONDS) -> None:
         self._http = http
         self._access = access
         self._seconds = seconds
         self.url = access.url
-        self.trouble: UnavailableError | None = None
+        self._trouble: tuple[float, UnavailableError] | None = None
+
+    @property
+    def trouble(self) -> UnavailableError | None:
+        """Why its last call about a machine came to nothing, within the last minute; None when it did not."""
+        if self._trouble is None or time.monotonic() - self._trouble[0] > _TROUBLE_SECONDS:
+            return None
+        return self._trouble[1]
 
     async def start(self, order: Order, *, again: bool) -> str:
         """Ask for a machine; the id of the one that was made, now or by the same order before (``again``).
@@ -107,12 +132,13 @@ class ControlPlane:
             )
             if answer.is_refusal:
                 words = refusal_words(answer.body, self._access.secrets | order.secrets)
-                if again and answer.status not in _SAYS_NONE:
+                if again and (answer.status not in _SAYS_NONE or answer.fields is None):
                     raise LostError(f"asked again, it refused (HTTP {answer.status}): {words}")
                 raise RefusedError(what, answer.status, words)
             if answer.status in PASSING:
                 raise LostError(f"it answered HTTP {answer.status}", sent=answer.status == HTTPStatus.REQUEST_TIMEOUT)
-            if answer.status != HTTPStatus.CREATED:
+            # To a repeated order many answer 200: what it asks for was there already.
+            if answer.status != HTTPStatus.CREATED and not (again and answer.status == HTTPStatus.OK):
                 raise LostError(f"it answered HTTP {answer.status}")
             return _instance_id(answer, order.workspace_id)
         except LostError as fault:
@@ -120,8 +146,11 @@ class ControlPlane:
                 raise self._troubled(instance_unknown(fault.cause)) from fault
             raise self._troubled(unavailable(what, fault)) from fault
 
-    async def stop(self, workspace_id: str, instance_id: str) -> None:
-        """Ask for a machine's end: it was accepted, or there is none. Raises RefusedError, UnavailableError."""
+    async def stop(self, workspace_id: str, instance_id: str) -> bool:
+        """Ask for a machine's end: whether it was accepted; if not, there is none, it is said.
+
+        Raises RefusedError, UnavailableError.
+        """
         what = "end the workspace's machine"
         with self._doubt(what):
             answer = await self._call(
@@ -132,7 +161,7 @@ class ControlPlane:
                 params={"instance_id": instance_id},
             )
             if answer.is_success or answer.says_gone:
-                return
+                return answer.is_success
             if answer.is_refusal:
                 raise RefusedError(what, answer.status, refusal_words(answer.body, self._access.secrets))
             raise LostError(f"it answered HTTP {answer.status}")
@@ -159,7 +188,7 @@ class ControlPlane:
     async def console(self, workspace_id: str) -> str:
         """What a workspace's machine wrote on its console. Raises NotFoundError, UnavailableError."""
         what = "show the machine's console"
-        with self._doubt(what):
+        with self._doubt(what, is_trouble=False):
             answer = await self._call(
                 "GET",
                 f"/cp/admin/workspaces/{quote(workspace_id, safe='')}/console",
@@ -189,19 +218,20 @@ class ControlPlane:
                         answer = await read(response, most)
         except DeadlineError as error:
             raise LostError("it did not answer in time") from error
-        self.trouble = None
+        self._trouble = None
         return answer
 
     @contextmanager
-    def _doubt(self, what: str) -> Iterator[None]:
+    def _doubt(self, what: str, *, is_trouble: bool = True) -> Iterator[None]:
         """A call of which nothing is known when its answer is lost."""
         try:
             yield
         except LostError as fault:
-            raise self._troubled(unavailable(what, fault)) from fault
+            error = unavailable(what, fault)
+            raise (self._troubled(error) if is_trouble else error) from fault
 
     def _troubled(self, error: UnavailableError) -> UnavailableError:
-        self.trouble = error
+        self._trouble = time.monotonic(), error
         return error
 
 

@@ -34,7 +34,7 @@ TRANSITIONS: Mapping[WorkspaceStatus, frozenset[WorkspaceStatus]] = {
     _S.OFFLINE: frozenset({_S.ONLINE, _S.PROVISIONING, _S.FAILED, _S.PAUSED, _S.REMOVED}),
     _S.FAILED: frozenset({_S.ONLINE, _S.PROVISIONING, _S.PAUSED, _S.REMOVED}),
     _S.PAUSED: frozenset({_S.PROVISIONING, _S.REMOVED}),
-    _S.HIBERNATING: frozenset({_S.HIBERNATED, _S.ONLINE, _S.REMOVED}),
+    _S.HIBERNATING: frozenset({_S.HIBERNATED, _S.ONLINE, _S.PROVISIONING, _S.PAUSED, _S.REMOVED}),
     _S.HIBERNATED: frozenset({_S.PROVISIONING, _S.PAUSED, _S.REMOVED}),
     _S.AWAITING_AGENT: frozenset({_S.ONLINE, _S.REMOVED}),
     _S.REMOVED: frozenset(),

@@ -14,7 +14,7 @@ import structlog
 
 from workspace_server.concurrency import Deadline
 from workspace_server.control_plane.faults import RefusedError
-from workspace_server.control_plane.machines import ControlPlane, Order, State
+from workspace_server.control_plane.machines import Absences, ControlPlane, Order, State
 from workspace_server.db import Instance, InstanceStore, TokenStore, Transaction, WorkspaceStore
 from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.model.workspace import Phase, Workspace, WorkspaceStatus
@@ -37,11 +37,15 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: between two looks at a machine, for a look at all of them, and until one that is ended has ended."""
+    """Seconds: between two looks at a machine, for a look at each of all, and until one that is ended has ended.
+
+    ``absence``: for how long the control plane says of a machine that there is none, before that is believed.
+    """
 
     poll: float = 3.0
     look: float = 10.0
     end: float = 120.0
+    absence: float = 60.0
 
 
 class ControlPlaneBackend:
@@ -70,6 +74,7 @@ class ControlPlaneBackend:
         self._secrets = secrets
         self._settings = settings
         self._pace = pace
+        self._absences = Absences(pace.absence)
         self._looks = asyncio.Semaphore(_AT_ONCE)
 
     async def check(self) -> None:
@@ -120,7 +125,7 @@ class ControlPlaneBackend:
                 instance = await self._confirmed(instance, order, again=True)
             except RefusedError:
                 return None
-        return None if (await self._state(instance)).is_end else _machine(instance, running=True)
+        return None if await self._has_ended(instance) else _machine(instance, running=True)
 
     async def machines(self) -> Sequence[Machine]:
         """Every machine that a row remembers. How it is, is asked of those alone whose agents should be there."""
@@ -146,7 +151,7 @@ class ControlPlaneBackend:
             return _machine(instance, running=None)  # wanted anew meanwhile: its order is another one's
         if instance.id is None:  # its agent called before the control plane said which it is
             instance = await self._confirmed(instance, await self._order(row), again=True)
-        return _machine(instance, running=not (await self._state(instance)).is_end)
+        return _machine(instance, running=not await self._has_ended(instance))
 
     async def watch(self, notice: Callable[[], None]) -> None:
         """Nothing is told by itself: whoever looks at all machines, every few seconds, sees one that ended."""
@@ -157,11 +162,11 @@ class ControlPlaneBackend:
         while True:
             await asyncio.sleep(self._pace.poll)
             try:
-                state = await self._control_plane.state(machine.workspace_id, machine.id)
+                ended = await self._is_over(machine.workspace_id, machine.id)
             except UnavailableError as error:
                 log.warning("a machine cannot be observed", workspace=machine.workspace_id, error=error.message)
                 continue
-            if state.is_end:
+            if ended:
                 return "(as the control plane says)"
 
     async def halt(self, workspace: Workspace) -> None:
@@ -186,7 +191,8 @@ class ControlPlaneBackend:
     async def last_words(self, workspace_id: str) -> str:
         """The last lines of its machine's console."""
         try:
-            return as_last_words(await self._control_plane.console(workspace_id))
+            async with Deadline(self._pace.look).limit("reading the machine's console"):
+                return as_last_words(await self._control_plane.console(workspace_id))
         except WorkspaceServerError:
             return "(its console could not be read)"
 
@@ -198,17 +204,23 @@ class ControlPlaneBackend:
             return  # there is none
         if instance.id is None:
             return
-        await self._control_plane.stop(instance.workspace_id, instance.id)
+        try:
+            accepted = await self._control_plane.stop(instance.workspace_id, instance.id)
+        except RefusedError:
+            if not await self._has_ended(instance):  # some refuse to end what has ended
+                raise
+            accepted = True
         try:
             async with Deadline(self._pace.end).limit("ending a machine"):
-                while not (await self._state(instance)).is_end:  # noqa: ASYNC110 - it must be asked
+                while not await self._has_ended(instance, accepted=accepted):  # noqa: ASYNC110 - it must be asked
                     await asyncio.sleep(self._pace.poll)
         except DeadlineError as error:
             raise UnavailableError(
-                f"the control plane accepted the end of the workspace's machine {instance.id}, which still runs",
+                f"the control plane was asked to end the workspace's machine {instance.id}, which still runs",
                 code="machine_not_ended",
                 hint="it is asked again by itself; if that lasts, see to the machine there",
             ) from error
+        self._absences.forget(instance.id)
         await self._instances.forget(instance)
         log.info("machine ended", workspace=instance.workspace_id, machine=instance.id)
 
@@ -238,8 +250,14 @@ class ControlPlaneBackend:
         await self._instances.confirm(instance, instance_id)
         return replace(instance, id=instance_id)
 
-    async def _state(self, instance: Instance) -> State:
-        return await self._control_plane.state(instance.workspace_id, instance.id or "")
+    async def _has_ended(self, instance: Instance, *, accepted: bool = False) -> bool:
+        """Whether it runs no more. ``accepted``: its end was, so that there may be none from one moment to the next."""
+        return await self._is_over(instance.workspace_id, instance.id or "", accepted=accepted)
+
+    async def _is_over(self, workspace_id: str, instance_id: str, *, accepted: bool = False) -> bool:
+        state = await self._control_plane.state(workspace_id, instance_id)
+        absent = self._absences.are_believed(instance_id, state)
+        return state is State.ENDED or absent or (accepted and state is State.GONE)
 
     async def _order(self, workspace: Workspace) -> Order:
         """The machine that a workspace's present generation wants. Raises UnavailableError for unreadable secrets."""

@@ -21,6 +21,7 @@ MOVABLE = frozenset({_S.PROVISIONING, _S.ONLINE, _S.DEGRADED, _S.OFFLINE})
 """The statuses of workspaces that run, or are about to: those that may move to a newer image."""
 _PAUSABLE = frozenset(_S) - {_S.REMOVED, _S.PAUSED}
 _HIBERNATABLE = frozenset({_S.ONLINE, _S.DEGRADED})
+_HIBERNATES = frozenset({_S.HIBERNATING, _S.HIBERNATED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,7 @@ class Lifecycle:
     async def awake(self, workspace_id: str) -> None:
         """Provision one that hibernates, with the image it had; nothing for any other."""
         async with self._database.write() as tx:
-            woken = await self._want(tx, workspace_id, anew=False, leaving=frozenset({_S.HIBERNATED}))
+            woken = await self._want(tx, workspace_id, anew=False, leaving=_HIBERNATES)
         if woken is not None:
             self._wake()
 

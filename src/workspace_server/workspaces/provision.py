@@ -1,8 +1,8 @@
 """From a claimed workspace to a running machine whose agent has called."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -150,7 +150,7 @@ class Provisioner:
             failure = await self._silent(machine, limit)
         if failure is not None and await self._still_waits(workspace):  # a call while we looked counts
             if failure.code == _SILENT:
-                await self._backend.halt(workspace)  # and keep it, for whoever wants to look inside
+                await self._halt(workspace)
             raise failure
         await attempt.finish()
         log.info("workspace online", workspace=workspace.id, name=workspace.name)
@@ -191,8 +191,19 @@ class Provisioner:
             await self._undo(attempt)
         await attempt.fail(error)
 
+    async def _halt(self, workspace: Workspace) -> None:
+        """End it, and keep it for whoever wants to look inside. What cannot be ended now is, when it is seen to run."""
+        with self._logged("could not end a machine whose agent is silent", workspace):
+            await self._backend.halt(workspace)
+
     async def _undo(self, attempt: Attempt) -> None:
-        try:
+        with self._logged("could not undo a provisioning", attempt.workspace):
             await self._backend.undo(attempt)
-        except WorkspaceServerError as error:  # whatever it is, the failure that led here is the one to tell of
-            log.warning("could not undo a provisioning", workspace=attempt.workspace.id, error=error.message)
+
+    @contextmanager
+    def _logged(self, what: str, workspace: Workspace) -> Iterator[None]:
+        """Whatever fails here, the failure that led here is the one to tell of."""
+        try:
+            yield
+        except WorkspaceServerError as error:
+            log.warning(what, workspace=workspace.id, error=error.message)

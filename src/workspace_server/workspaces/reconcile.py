@@ -173,7 +173,9 @@ class Reconciler:
             del self._working[workspace_id]
             self._clearing.pop(workspace_id, None)
             self._provisioning.pop(workspace_id, None)
-            self._stopping.discard(workspace_id)
+            if workspace_id in self._stopping:
+                self._stopping.discard(workspace_id)
+                self._wishes.set()  # it may be wanted again by now
 
     async def _provision(self, workspace: Workspace) -> None:
         self._provisioning[workspace.id] = workspace.generation
