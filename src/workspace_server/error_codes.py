@@ -206,6 +206,9 @@ DependencyCode: TypeAlias = (
     ]
     | Annotated[Literal["tool_missing"], "a missing program: git or docker", "install it; the hint says how"]
     | Annotated[
+        Literal["engine_timeout"], "the container engine: it is there, and does not answer", "see to it; wishes wait"
+    ]
+    | Annotated[
         Literal["deadline_exceeded"], "an operation that took too long; the message names it and its limit", "try again"
     ]
     | Annotated[Literal["agent_unavailable"], "an agent that is asked for something is not there", "see the workspace"]

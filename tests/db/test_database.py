@@ -199,11 +199,13 @@ async def test_who_waits_too_long_to_write_is_told_so_and_others_go_on(
     database: Database, create: Create, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_TURN_SECONDS", 0.05)
+    assert database.failed_at is None
     async with database.write():
         with pytest.raises(UnavailableError) as caught:
             async with database.write():
                 pass
     assert (caught.value.code, await create()) == ("database_unavailable", "w")
+    assert database.failed_at is not None
 
 
 async def test_readers_go_on_while_somebody_writes(database: Database, create: Create) -> None:

@@ -81,8 +81,9 @@ async def test_certificates_that_are_not_there_are_a_wrong_setting(tmp_path: Pat
 async def test_a_call_has_a_time_limit(proxy: EngineProxy, connection: Connection) -> None:
     proxy.faults.hold("GET", "/info")
 
-    with pytest.raises(DeadlineError, match="say what it is took longer"):
+    with pytest.raises(DeadlineError, match="say what it is took longer") as caught:
         await connection.call("GET", "info", operation="say what it is", limit=0.05)
+    assert caught.value.code == "engine_timeout"
 
 
 @pytest.mark.engine

@@ -277,3 +277,16 @@ async def test_a_call_after_the_delete_does_not_bring_it_back(here: World) -> No
     assert (await here.row(workspace)).status is WorkspaceStatus.REMOVED
     await here.service.remove(workspace, confirmed=True, purge=True)
     await here.fulfil()
+
+
+async def test_nothing_is_left_of_what_helped_to_copy_files_though_nobody_heard_that_it_was_made(here: World) -> None:
+    """A container with a read-only root gets its files through another one."""
+    workspace = await here.create(tier=1)
+    first = await here.begin("PUT", "/containers/[^/]+/archive")
+    unheard = here.proxy.faults.hold("POST", "/containers/create", when="after")
+    here.proxy.faults.remove(first)
+    await arrived(unheard)
+    await here.service.remove(workspace, confirmed=True, purge=True)
+    await here.fulfil()
+
+    assert (await here.containers(), await here.named_volumes(workspace)) == ([], [])

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from workspace_server.db.schema import leases
+from workspace_server.errors import DeadlineError
 from workspace_server.model.workspace import Workspace, WorkspaceStatus
 
 from .world import Supply, World, world
@@ -194,3 +195,21 @@ async def test_a_row_that_cannot_be_read_for_a_moment_is_no_reason_to_give_up(
 
     assert (await here.row(workspace)).status is WorkspaceStatus.PROVISIONING
     await until_online(here, workspace)
+
+
+async def test_a_wish_waits_while_the_engine_is_there_and_answers_nothing(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = await here.create()
+    with monkeypatch.context() as hanging:
+        hanging.setattr(here.engine, "ensure_network", silent)
+        await here.fulfil()
+    row = await here.row(workspace)
+    assert row.failure is not None
+    assert (row.status, row.failure.code) == (WorkspaceStatus.PROVISIONING, "engine_timeout")
+
+    await until_online(here, workspace)
+
+
+async def silent(name: str) -> None:
+    raise DeadlineError("find the network took longer than 30 s", code="engine_timeout")

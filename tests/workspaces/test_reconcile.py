@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.typing import EventDict
@@ -11,6 +13,7 @@ from workspace_server.db import EventStore
 from workspace_server.model import names
 from workspace_server.model.event import EventType
 from workspace_server.model.workspace import WorkspaceStatus
+from workspace_server.workspaces.attempt import SupersededError
 
 from .world import WAIT, World, arrived, installation
 
@@ -94,6 +97,45 @@ async def test_an_address_that_changed_is_written_to_the_row(here: World) -> Non
     await here.reconciler.observe()
 
     assert (await here.row(workspace)).url == url
+
+
+async def test_an_agent_that_could_not_be_heard_while_the_database_was_away_is_not_called_silent(here: World) -> None:
+    workspace = await here.online()
+    long_ago = datetime.now(UTC) - timedelta(minutes=10)
+    async with here.database.write() as tx:
+        await here.store.touch(tx, workspace, last_heartbeat_at=long_ago)
+    here.reconciler._observer._began = long_ago
+    here.database.failed_at = datetime.now(UTC)
+    await here.reconciler.observe()
+
+    assert await status(here, workspace) is WorkspaceStatus.ONLINE
+
+
+async def test_what_only_helps_to_copy_files_is_not_taken_for_the_workspaces_container(here: World) -> None:
+    workspace = await here.online()
+    await stray(here, here.instance, workspace)
+    await here.reconciler.observe()
+
+    assert await status(here, workspace) is WorkspaceStatus.ONLINE
+
+
+async def test_a_container_of_a_later_generation_is_left_to_whoever_made_it(here: World) -> None:
+    workspace = await here.online()
+    earlier = replace(await here.row(workspace), generation=0)
+    with pytest.raises(SupersededError):
+        await here.reconciler._backend.stop(earlier)
+
+    assert (await here.inspected(workspace))["State"]["Running"]
+
+
+async def test_a_pause_ends_what_is_under_way(here: World) -> None:
+    workspace = await here.create()
+    await here.begin("GET", "/networks")
+    await here.lifecycle.pause(workspace)
+    await here.reconciler.observe()
+    await here.settle()
+
+    assert (await status(here, workspace), await here.containers(workspace)) == (WorkspaceStatus.PAUSED, [])
 
 
 async def test_a_container_of_no_workspace_is_removed(here: World) -> None:

@@ -1,8 +1,9 @@
 """The open database: many readers, one writer, transactions whose after-effects wait for the commit."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,7 +41,10 @@ class Transaction:
 
 
 class Database:
-    """The open database. Readers never wait for the writer; writers queue up, in this process and among servers."""
+    """The open database. Readers never wait for the writer; writers queue up, in this process and among servers.
+
+    ``failed_at``: when it was last found unusable. Who wanted to tell it something then may have seemed silent.
+    """
 
     def __init__(self, backend: Backend, readers: AsyncEngine, writer: AsyncEngine, quick_writer: AsyncEngine) -> None:
         self._backend = backend
@@ -48,6 +52,7 @@ class Database:
         self._writer = writer
         self._quick_writer = quick_writer
         self._writing = asyncio.Lock()
+        self.failed_at: datetime | None = None
 
     @property
     def where(self) -> str:
@@ -57,7 +62,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection with one consistent view. Raises UnavailableError ``database_unavailable``."""
-        with self._backend.translated():
+        with self._translated():
             async with self._readers.connect() as connection:
                 yield connection
 
@@ -69,12 +74,22 @@ class Database:
         transactions may be lost with the machine's power, never with this process alone: right for progress.
         """
         writer = self._writer if durable else self._quick_writer
-        with self._backend.translated():
+        with self._translated():
             async with self._turn(), writer.begin() as connection:
                 transaction = Transaction(connection)
                 yield transaction
                 await self._backend.tell(connection, transaction.notices)
         transaction.committed()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with self._backend.translated():
+                yield
+        except UnavailableError as error:
+            if error.code == "database_unavailable":
+                self.failed_at = datetime.now(UTC)
+            raise
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -11,8 +11,8 @@ import aiohttp
 
 from workspace_server.concurrency import Deadline
 from workspace_server.engine.address import EngineAddress
-from workspace_server.engine.faults import ENGINE_UNAVAILABLE, reaching, translated
-from workspace_server.errors import SettingsError, UnavailableError
+from workspace_server.engine.faults import ENGINE_UNAVAILABLE, engine_timeout, reaching, translated
+from workspace_server.errors import DeadlineError, SettingsError, UnavailableError
 
 QUICK = 30.0
 """Seconds for a call that reads or changes the engine's own records."""
@@ -89,6 +89,10 @@ class Connection:
                     await self._docker._check_version()  # noqa: SLF001 - see the class
                 with translated(operation, self.address):
                     yield
+        except DeadlineError as error:
+            if limit is None:
+                raise  # of whoever reads the answer
+            raise engine_timeout(error.message, self.address) from error
         except UnavailableError as error:
             if error.code == ENGINE_UNAVAILABLE:
                 self._docker.api_version = "auto"  # what comes back may be another version

@@ -15,7 +15,7 @@ from workspace_server.engine.decode import container_info, listed_container_info
 from workspace_server.engine.encode import CPU_SHARES, ENGINE_SOCKET, container_config
 from workspace_server.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec
-from workspace_server.model.names import INSTANCE, MANAGED
+from workspace_server.model.names import INSTANCE, MANAGED, WORKSPACE_ID
 
 _OWNER = 1000
 _LARGEST_FILE = 1024 * 1024
@@ -87,7 +87,9 @@ class Containers:
         The engine takes an archive for such a container only below a mount, and then leaves the mount's own directory
         to root.
         """
-        labels = {name: value for name, value in own["Config"]["Labels"].items() if name in (MANAGED, INSTANCE)}
+        # Whose it is, so that it is found should nobody come to remove it; but no generation: it is no workspace's own.
+        kept = (MANAGED, INSTANCE, WORKSPACE_ID)
+        labels = {name: value for name, value in own["Config"]["Labels"].items() if name in kept}
         body = {"Image": own["Image"], "Labels": labels, "HostConfig": {"Mounts": own["HostConfig"]["Mounts"]}}
         carrier = await self._connection.call("POST", "containers/create", operation=operation, body=body, limit=SLOW)
         try:

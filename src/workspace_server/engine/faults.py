@@ -67,9 +67,16 @@ def translate(error: Exception, operation: str, address: EngineAddress) -> Works
         case aiodocker.DockerError():
             return _of_status(error, operation, address)
         case asyncio.TimeoutError():
-            return DeadlineError(f"the engine at {address.url} took too long to {operation}")
+            return engine_timeout(f"the engine at {address.url} took too long to {operation}", address)
         case _:
             return engine_unavailable(address, _cause_number(error))
+
+
+def engine_timeout(message: str, address: EngineAddress) -> DeadlineError:
+    """The engine is there, and does not answer."""
+    return DeadlineError(
+        message, code="engine_timeout", hint=f"see what keeps the engine at {address.url} busy: its log, its disk"
+    )
 
 
 def engine_unavailable(address: EngineAddress, number: int | None = None) -> UnavailableError:

@@ -73,8 +73,8 @@ class Backend(Protocol):
     async def halt(self, workspace: Workspace) -> None:
         """End the machine of this generation, and keep what can be kept for whoever wants to look inside."""
 
-    async def stop(self, workspace_id: str) -> None:
-        """Remove its machines; what it wrote stays."""
+    async def stop(self, workspace: Workspace) -> None:
+        """Remove its machines; what it wrote stays. Raises SupersededError where one is of a later generation."""
 
     async def clear(self, workspace_id: str, *, purge: bool) -> None:
         """Remove everything of it; its files only when purged."""

@@ -90,7 +90,7 @@ class ControlPlaneBackend:
         workspace = attempt.workspace
         # Of a new machine everything is new: there is no session to forget, and no configuration to write.
         await attempt.enter(Phase.END, apply_config=False, reset_session=False)
-        await self.stop(workspace.id)
+        await self.stop(workspace)
 
         async def expect(tx: Transaction) -> None:
             if not await self._instances.expect(tx, workspace.id, workspace.generation):
@@ -175,18 +175,22 @@ class ControlPlaneBackend:
         if instance is not None and instance.generation == workspace.generation:
             await self._end(instance)
 
-    async def stop(self, workspace_id: str) -> None:
+    async def stop(self, workspace: Workspace) -> None:
         """End its machine, whatever is known of it.
 
-        Raises RefusedError when the control plane refuses, UnavailableError ``machine_not_ended`` when it does not end.
+        Raises RefusedError when the control plane refuses, UnavailableError ``machine_not_ended`` when it does not end,
+        SupersededError when another server has begun a later one.
         """
-        instance = await self._instances.of(workspace_id)
-        if instance is not None:
-            await self._end(instance)
+        instance = await self._instances.of(workspace.id)
+        if instance is not None and instance.generation > workspace.generation:
+            raise SupersededError
+        await self.clear(workspace.id, purge=False)
 
     async def clear(self, workspace_id: str, *, purge: bool) -> None:
         """End its machine; there is nothing else of it."""
-        await self.stop(workspace_id)
+        instance = await self._instances.of(workspace_id)
+        if instance is not None:
+            await self._end(instance)
 
     async def last_words(self, workspace_id: str) -> str:
         """The last lines of its machine's console."""

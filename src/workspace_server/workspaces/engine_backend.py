@@ -14,7 +14,7 @@ from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec, NetworkInfo
 from workspace_server.model.workspace import ImageOnRow, Phase, Workspace, WorkspaceAccess
 from workspace_server.settings import Settings
-from workspace_server.workspaces.attempt import Attempt
+from workspace_server.workspaces.attempt import Attempt, SupersededError
 from workspace_server.workspaces.backend import Machine, Start
 from workspace_server.workspaces.configuration import Configuration, Configurations
 from workspace_server.workspaces.container import container_spec, volume_names
@@ -145,7 +145,7 @@ class EngineBackend:
     async def _clear_for(self, workspace: Workspace) -> None:
         """Remove the old container, if any; and its agent's session, when that is to be forgotten."""
         labels = names.workspace_labels(self._instance, workspace.id)
-        await self._remove_containers(labels)
+        await self.stop(workspace)
         session = names.session_volume(workspace.id)
         if workspace.reset_session and session in volume_names(workspace):
             await self._engine.remove_volume(session)
@@ -158,9 +158,11 @@ class EngineBackend:
         return container_id
 
     async def undo(self, attempt: Attempt) -> None:
-        """Remove the container of its generation, and the volumes that were not there before."""
+        """Remove the container of its generation, what helped to make it, and the volumes that were not there."""
         labels = names.workspace_labels(self._instance, attempt.workspace.id)
-        await self._remove_containers(self._of_generation(attempt.workspace))
+        for container in await self._engine.containers(labels):
+            if _generation(container) in (0, attempt.workspace.generation):
+                await self._engine.remove_container(container.id)
         for volume in await self._engine.volumes(labels):
             if volume.name in attempt.made:
                 await self._engine.remove_volume(volume.name)
@@ -190,9 +192,13 @@ class EngineBackend:
         for container in await self._engine.containers(self._of_generation(workspace)):
             await self._engine.stop_container(container.id)
 
-    async def stop(self, workspace_id: str) -> None:
-        """Remove its containers; its volumes stay."""
-        await self._remove_containers(names.workspace_labels(self._instance, workspace_id))
+    async def stop(self, workspace: Workspace) -> None:
+        """Remove its containers; its volumes stay. Raises SupersededError: another server has begun a later one."""
+        containers = await self._engine.containers(names.workspace_labels(self._instance, workspace.id))
+        if any(_generation(container) > workspace.generation for container in containers):
+            raise SupersededError
+        for container in containers:
+            await self._engine.remove_container(container.id)
 
     async def clear(self, workspace_id: str, *, purge: bool) -> None:
         """Remove its containers and volumes, by label; that of its files only when purged.
@@ -216,10 +222,6 @@ class EngineBackend:
         """The last lines of its container."""
         return await last_words(self._engine, names.container_name(workspace_id))
 
-    async def _remove_containers(self, labels: Mapping[str, str]) -> None:
-        for container in await self._engine.containers(labels):
-            await self._engine.remove_container(container.id)
-
     def _of_generation(self, workspace: Workspace) -> Mapping[str, str]:
         return {
             **names.workspace_labels(self._instance, workspace.id),
@@ -231,10 +233,15 @@ def _machine(container: ContainerInfo) -> Machine:
     return Machine(
         id=container.id,
         workspace_id=container.labels[names.WORKSPACE_ID],
-        generation=int(container.labels.get(names.GENERATION, "0")),
+        generation=_generation(container),
         running=container.running,
         url=_url(container),
     )
+
+
+def _generation(container: ContainerInfo) -> int:
+    """Of the provisioning that made it; 0: it only helps to copy files, and never runs."""
+    return int(container.labels.get(names.GENERATION, "0"))
 
 
 def _url(container: ContainerInfo | None) -> str | None:

@@ -14,6 +14,8 @@ from workspace_server.errors import UnavailableError
 log = structlog.get_logger(__name__)
 
 RENEW_SECONDS = LEASE_SECONDS / 4
+_PATIENCE = RENEW_SECONDS / 2
+"""How long a renewal may take: with it, work ends before another server may take over."""
 
 
 @dataclass(slots=True)
@@ -77,12 +79,13 @@ class Leases:
             return
         now = _clock()
         try:
-            async with self._database.write(durable=False) as tx:
+            async with asyncio.timeout(_PATIENCE), self._database.write(durable=False) as tx:
                 await self._store.give_back(tx, idle)
                 mine = await self._store.renew(tx, busy)
-        except UnavailableError as error:
-            log.warning("leases cannot be renewed", code=error.code, error=error.message)
-            mine = {key for key, lease in busy.items() if (lease.until or 0.0) - now > RENEW_SECONDS}
+        except (UnavailableError, TimeoutError) as error:
+            log.warning("leases cannot be renewed", error=str(error) or f"the database is silent for {_PATIENCE:g} s")
+            soon = _clock() + RENEW_SECONDS
+            mine = {key for key, lease in busy.items() if (lease.until or 0.0) > soon}
         else:
             for key in mine:
                 busy[key].until = now + LEASE_SECONDS

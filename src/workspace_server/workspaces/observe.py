@@ -31,6 +31,7 @@ class Observer:
     """Compares the backend's machines with the rows. ``stop`` and ``clear`` begin the work that a difference asks for.
 
     ``stop``: of a workspace that is to rest, or failed with this very machine; ``clear``: of one that is nobody's.
+    ``is_worked_on``: whether something is under way on a workspace, which rests only when that has ended.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Observer:
         stale_after: float,
         stop: Callable[[str], None],
         clear: Callable[[str], None],
+        is_worked_on: Callable[[str], bool],
     ) -> None:
         self._database = database
         self._workspaces = workspaces
@@ -51,24 +53,27 @@ class Observer:
         self._stale_after = timedelta(seconds=stale_after)
         self._stop = stop
         self._clear = clear
+        self._is_worked_on = is_worked_on
         self._began = self._looked = datetime.now(UTC)  # nobody could call before
 
     async def observe(self) -> bool:
         """Compare once: mark the dead, stop what is to rest, clear what is nobody's. Whether any was marked."""
-        self._notice_a_gap()
+        now = datetime.now(UTC)  # before the rows are read: what comes meanwhile is held against nobody
+        self._notice_gaps(now)
         # The rows first: what comes online while the engine answers is not missed in that answer.
         living = await self._workspaces.with_status(_S.ONLINE, _S.DEGRADED)
         for workspace in filter(is_external, living):
-            await self._mark_stale(workspace)
+            await self._mark_stale(workspace, now)
         failed = await self._workspaces.with_status(_S.FAILED)
         resting = await self._workspaces.with_status(_S.PAUSED, _S.HIBERNATING, _S.HIBERNATED)
         try:
-            found = {machine.workspace_id: machine for machine in await self._backend.machines()}
+            machines = sorted(await self._backend.machines(), key=lambda machine: machine.generation)
         except (UnavailableError, DeadlineError) as error:
             log.warning("the machines cannot be observed", error=error.message)
             return False
+        found = {machine.workspace_id: machine for machine in machines}  # the newest of each
         marked = [
-            await self._compare(workspace, found.get(workspace.id))
+            await self._compare(workspace, found.get(workspace.id), now)
             for workspace in living
             if not is_external(workspace)
         ]
@@ -77,16 +82,16 @@ class Observer:
             if machine and machine.running is not False and machine.generation == workspace.generation:
                 self._stop(workspace.id)
         for workspace in resting:
-            if workspace.id in found or workspace.status is _S.HIBERNATING:
+            if workspace.id in found or workspace.status is _S.HIBERNATING or self._is_worked_on(workspace.id):
                 self._stop(workspace.id)
         await self._clear_nobodys(found)
         return any(marked)
 
-    def _notice_a_gap(self) -> None:
-        """After a sleep of the machine, or a clock that was set: nobody could call in the time that seems over."""
-        now = datetime.now(UTC)
+    def _notice_gaps(self, now: datetime) -> None:
+        """Nobody could call in a time that seems over: the machine slept, a clock was set, the database was away."""
         if not timedelta(0) <= now - self._looked < _LONGEST_GAP:
             self._began = now
+        self._began = max(self._began, self._database.failed_at or self._began)
         self._looked = now
 
     async def _clear_nobodys(self, found: dict[str, Machine]) -> None:
@@ -95,24 +100,24 @@ class Observer:
             if row is None or row.status is _S.REMOVED:
                 self._clear(workspace_id)
 
-    async def _compare(self, workspace: Workspace, machine: Machine | None) -> bool:
+    async def _compare(self, workspace: Workspace, machine: Machine | None, now: datetime) -> bool:
         """Whether the workspace was marked offline."""
         if machine is None or machine.running is False:
             return await self._mark_offline(workspace, f"its {self._backend.noun} does not run")
         if machine.running is None:
             return False  # nobody can say: whoever is silent may only be as cut off as the backend is
         last = max(workspace.last_heartbeat_at or self._began, self._began)
-        if datetime.now(UTC) - last > SILENCE:
+        if now - last > SILENCE:
             return await self._mark_offline(workspace, "its agent is silent")
         if machine.url and workspace.url != machine.url:
             async with self._database.write(durable=False) as tx:
                 await self._workspaces.progress(tx, workspace.id, workspace.generation, url=machine.url)
         return False
 
-    async def _mark_stale(self, workspace: Workspace) -> None:
+    async def _mark_stale(self, workspace: Workspace, now: datetime) -> None:
         """An agent that runs elsewhere and is silent is offline until it calls again; nobody here can restart it."""
         last = max(workspace.last_heartbeat_at or workspace.created_at, self._began)
-        if datetime.now(UTC) - last > self._stale_after:
+        if now - last > self._stale_after:
             await self._mark_offline(workspace, "its agent, which runs elsewhere, is silent")
 
     async def _mark_offline(self, workspace: Workspace, why: str) -> bool:

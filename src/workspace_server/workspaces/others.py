@@ -30,17 +30,18 @@ class OtherServers:
 
     async def follow(self) -> None:
         """Pass on until nobody is there to tell: never, where there may be other servers."""
-        complete_until = datetime.now(UTC)
+        complete_until, behind = datetime.now(UTC), False
         async for notice in self._database.hear():
             try:
-                if notice is None:
+                if notice is None or behind:
                     await self._catch_up(complete_until - _CLOCKS_DIFFER)
                 else:
                     await self._pass_on(notice)
-            except UnavailableError as error:  # then the notices end as well, and what was missed is read
+            except UnavailableError as error:  # the next notice, whichever it is, makes up for it
                 log.warning("could not read what another server wrote", code=error.code, error=error.message)
+                behind = True
             else:
-                complete_until = datetime.now(UTC)
+                complete_until, behind = datetime.now(UTC), False
 
     async def _pass_on(self, notice: Notice) -> None:
         match notice.topic:

@@ -34,7 +34,7 @@ _ENDS_THE_WAIT = frozenset(
 )
 _PASSING = frozenset(
     {
-        *("engine_unavailable", "database_unavailable"),
+        *("engine_unavailable", "engine_timeout", "database_unavailable"),
         *("control_plane_unavailable", "instance_unknown", "machine_not_ended"),
     }
 )
@@ -83,7 +83,7 @@ class Provisioner:
                     await self._until_online(attempt, machine, news, grace=_GRACE_SECONDS)
         return True
 
-    async def wait(self, workspace: Workspace, error: UnavailableError) -> None:
+    async def wait(self, workspace: Workspace, error: WorkspaceServerError) -> None:
         """Let the row say what its wish waits for. Raises SupersededError."""
         await self._attempt(workspace).wait_for_better_times(error)
 
@@ -103,7 +103,7 @@ class Provisioner:
         """A block that leaves a wish a wish when what it needs is away."""
         try:
             yield
-        except UnavailableError as error:
+        except (UnavailableError, DeadlineError) as error:
             if error.code not in _PASSING:
                 raise
             words = {"code": error.code, "error": error.message, "hint": error.hint}

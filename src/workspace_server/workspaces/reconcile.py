@@ -13,7 +13,7 @@ import structlog
 
 from workspace_server.concurrency import TaskScope, periodic, until_ended
 from workspace_server.db import Database, WorkspaceStore
-from workspace_server.errors import UnavailableError, WorkspaceServerError
+from workspace_server.errors import DeadlineError, UnavailableError, WorkspaceServerError
 from workspace_server.events import EventLog
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.workspaces.attempt import SupersededError
@@ -69,6 +69,7 @@ class Reconciler:
             stale_after=stale_after,
             stop=self._begin_stopping,
             clear=self._begin_clearing_nobodys,
+            is_worked_on=self._working.__contains__,
         )
 
     def wake(self) -> None:
@@ -126,7 +127,7 @@ class Reconciler:
 
     async def _say_what_is_waited_for(self, error: WorkspaceServerError) -> None:
         """On the rows that wait, once: a lease is taken for it, and other servers may be better off."""
-        if not isinstance(error, UnavailableError):
+        if not isinstance(error, UnavailableError | DeadlineError):
             return  # for good: it is for the others to work here
         for workspace in await self._workspaces.with_status(WorkspaceStatus.PROVISIONING):
             says_so = workspace.failure is not None and workspace.failure.code == error.code
@@ -225,7 +226,7 @@ class Reconciler:
         if row is None or row.status not in _RESTING:
             return
         async with self._telling(workspace_id):
-            await self._backend.stop(workspace_id)
+            await self._backend.stop(row)
         if row.status is WorkspaceStatus.HIBERNATING:
             async with self._database.write() as tx:
                 await self._workspaces.move(tx, workspace_id, WorkspaceStatus.HIBERNATED, leaving=row.status)

@@ -195,7 +195,7 @@ class Rollout:
     async def _containers(self) -> Mapping[str, ContainerInfo]:
         """The containers of this installation's workspaces, by the workspace's id."""
         found = await self._engine.containers(names.installation_labels(self._instance))
-        return {each.labels[names.WORKSPACE_ID]: each for each in found if names.WORKSPACE_ID in each.labels}
+        return {each.labels[names.WORKSPACE_ID]: each for each in found if names.GENERATION in each.labels}
 
     def _why_later(self, row: Workspace) -> str | None:
         """Why it is not even tried to move it. Tasks are counted by ``Lifecycle.move``, while nobody changes them."""
