@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from support.database import is_postgresql
 from workspace_server.db import Database, EventStore, TokenStore, Transaction, WorkspaceStore
 from workspace_server.errors import TemplateError, UnavailableError
 from workspace_server.events import EventLog
@@ -177,10 +178,12 @@ async def test_what_counts_is_changed_with_the_phase(
 async def test_what_counts_is_on_the_disk_before_anything_is_made_of_it(attempt: Attempt) -> None:
     """A container with a token that its database forgot when it died would never be known again."""
 
-    async def synchronous(tx: Transaction) -> object:
-        return (await tx.connection.execute(sa.text("PRAGMA synchronous"))).scalar()
+    ask, on = ("SHOW synchronous_commit", "on") if is_postgresql() else ("PRAGMA synchronous", 2)
 
-    assert await attempt.enter_with(Phase.CONTAINER, synchronous) == 2
+    async def synchronous(tx: Transaction) -> object:
+        return (await tx.connection.execute(sa.text(ask))).scalar()
+
+    assert await attempt.enter_with(Phase.CONTAINER, synchronous) == on
 
 
 async def test_a_cancel_in_the_middle_of_a_write_leaves_the_database_usable(
