@@ -329,14 +329,15 @@ async def test_a_silent_agents_machine_that_cannot_be_ended_at_once_is_ended_lat
     hosted: Stand, trial: Callable[[str, str], Trial], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """And the workspace says that its agent was silent, and nothing else."""
-    row, served = trial(f"silence: {kind}", "503 three times"), served_by(hosted)
+    row, served = trial(f"silence: {kind}", "503 until it failed"), served_by(hosted)
     monkeypatch.setattr(f"{__name__}.call_if_awaited", never)
     await hosted.restart(PROVISION_TIMEOUT_SECONDS="1")
     async with keeping_books(hosted, row):
         workspace = await hosted.create()
         await hosted.until_runs(workspace)
-        injected = served.fault(kind, told(503), acts=0, times=3)
+        injected = served.fault(kind, told(503), acts=0, times=1000)
         assert await hosted.fails(workspace) == "agent_silent"
+        injected.times = injected.fired
         await hosted.until_nothing_runs(workspace)
     row.injected, row.survived = injected.fired, True
 
