@@ -125,18 +125,25 @@ def workspace_network(engine_url: str) -> Iterator[None]:
 async def serve(
     engine_url: str, workspace_network: None, tmp_path: Path
 ) -> AsyncIterator[Callable[..., "asyncio.Future[ServerProcess]"]]:
-    """Start a server with these variables, and nothing else, in its environment; see ``server_process``."""
+    """Start a server with these variables, and nothing else, in its environment; see ``server_process``.
+
+    At the end all are stopped before anything is removed: else one brings back what is removed after another.
+    """
     async with AsyncExitStack() as stack:
-        started = 0
+        started: list[ServerProcess] = []
 
         async def start(**settings: str) -> ServerProcess:
-            nonlocal started
-            started += 1
-            directory = tmp_path / f"server-{started}"
+            directory = tmp_path / f"server-{len(started) + 1}"
             directory.mkdir()
-            return await stack.enter_async_context(server_process(directory, engine_url, **settings))
+            server = await stack.enter_async_context(server_process(directory, engine_url, **settings))
+            started.append(server)
+            return server
 
-        yield start
+        try:
+            yield start
+        finally:
+            for server in started:
+                await server.stop_if_running()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -32,12 +32,20 @@ async def on_engine(directory: Path, url: str, **settings: str) -> AsyncIterator
 
 
 async def run_container(api: Engine, instance: str, named: str, program: str = "exec sleep infinity") -> str:
-    """Run a container as the workspace's, and return its address."""
-    labels = {"molecule.platform.managed": "true", "molecule.platform.instance": instance}
+    """Run a container as the workspace's, and return its address.
+
+    It is of a provisioning to come: one that fails meanwhile does not take it along.
+    """
+    labels = {
+        "molecule.platform.managed": "true",
+        "molecule.platform.instance": instance,
+        "molecule.workspace.id": named,
+        "molecule.workspace.generation": "10",
+    }
     config = {
         "Image": "python:3.11-slim",
         "Cmd": ["sh", "-c", program],
-        "Labels": {**labels, "molecule.workspace.id": named},
+        "Labels": labels,
         "HostConfig": {"NetworkMode": NETWORK, "Init": True},
     }
     container = (await api.call("POST", "/containers/create", config))["Id"]

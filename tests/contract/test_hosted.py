@@ -124,7 +124,11 @@ async def test_nobody_registers_for_a_workspace_whose_machine_was_not_asked_for(
     hold.set()
 
 
-@pytest.mark.parametrize("point", POINTS, ids=["-".join(point) for point in POINTS])
+_ORDINARY = (("create", "start", "after"), ("delete", "stop", "after"))  # the suite of faults tries all
+_MARKED = [pytest.param(each, marks=() if each in _ORDINARY else pytest.mark.faults) for each in POINTS]
+
+
+@pytest.mark.parametrize("point", _MARKED, ids=["-".join(point) for point in POINTS])
 async def test_a_server_that_is_killed_leaks_no_machine(
     server: ServerProcess, served: ControlPlane, trial: Callable[[str, str], Trial], point: tuple[str, str, str]
 ) -> None:

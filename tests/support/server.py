@@ -147,6 +147,11 @@ class ServerProcess:
             raise AssertionError(f"the server did not end within {_STOP_SECONDS} s of {number.name}") from None
         assert code == 0, f"the server ended with {code}"
 
+    async def stop_if_running(self) -> None:
+        """Ask it to end, unless it has."""
+        if self._process is not None:
+            await self.stop()
+
     async def ended(self) -> int:
         """Wait until it ends by itself, and return its exit code."""
         assert self._process is not None
@@ -203,8 +208,7 @@ class ServerProcess:
     async def close(self) -> None:
         """Stop it if it runs, and remove all it made on the engine; fails when that is not possible."""
         try:
-            if self._process is not None:
-                await self.stop()
+            await self.stop_if_running()
         finally:
             try:
                 await self.client.aclose()

@@ -62,6 +62,7 @@ class EngineBackend:
         self._instance = instance
         self._settings = settings
         self._expose = expose
+        self._ended: set[str] = set()  # by the engine's word; its list says for some moments more that they run
 
     @property
     def image_source(self) -> str:
@@ -170,16 +171,24 @@ class EngineBackend:
     async def running(self, workspace: Workspace) -> Machine | None:
         """The container of exactly this generation, if it runs."""
         found = await self._engine.containers(self._of_generation(workspace))
-        return next((_machine(container) for container in found if container.running), None)
+        machines = [self._machine(container) for container in found]
+        return next((machine for machine in machines if machine.running), None)
 
     async def machines(self) -> Sequence[Machine]:
         """Every container of a workspace of this installation."""
         found = await self._engine.containers(names.installation_labels(self._instance))
-        return [_machine(container) for container in found if names.WORKSPACE_ID in container.labels]
+        return [self._machine(container) for container in found if names.WORKSPACE_ID in container.labels]
 
     async def watch(self, notice: Callable[[], None]) -> None:
         """Call ``notice`` when a container of this installation dies, and whenever something may have been missed."""
         async for event in self._engine.events(labels=names.installation_labels(self._instance)):
+            match event.action:
+                case EventAction.DIE:
+                    self._ended.add(event.container_id)
+                case EventAction.START | EventAction.DESTROY:
+                    self._ended.discard(event.container_id)
+                case EventAction.CONNECTED:
+                    self._ended.clear()
             if event.action in _DEATHS:
                 notice()
 
@@ -222,21 +231,20 @@ class EngineBackend:
         """The last lines of its container."""
         return await last_words(self._engine, names.container_name(workspace_id))
 
+    def _machine(self, container: ContainerInfo) -> Machine:
+        return Machine(
+            id=container.id,
+            workspace_id=container.labels[names.WORKSPACE_ID],
+            generation=_generation(container),
+            running=container.running and container.id not in self._ended,
+            url=_url(container),
+        )
+
     def _of_generation(self, workspace: Workspace) -> Mapping[str, str]:
         return {
             **names.workspace_labels(self._instance, workspace.id),
             names.GENERATION: str(workspace.generation),
         }
-
-
-def _machine(container: ContainerInfo) -> Machine:
-    return Machine(
-        id=container.id,
-        workspace_id=container.labels[names.WORKSPACE_ID],
-        generation=_generation(container),
-        running=container.running,
-        url=_url(container),
-    )
 
 
 def _generation(container: ContainerInfo) -> int:
