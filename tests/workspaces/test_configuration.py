@@ -147,6 +147,17 @@ async def test_what_was_edited_is_kept_through_a_pause_as_well(here: World) -> N
     assert (await read(here, workspace, "config.yaml"), len(await here.containers())) == (EDITED, 1)
 
 
+async def test_what_was_edited_is_kept_while_the_engine_is_removing_the_old_container(here: World) -> None:
+    """It answers 500 to whoever wants to read a file of one."""
+    workspace = await here.waiting_for_agent()
+    await edit(here, workspace)
+    words = "RWLayer of container is unexpectedly nil"
+    failing = here.proxy.faults.answer("GET", "/containers/[^/]+/archive", message=words, times=1)
+    await restarted(here, workspace)
+
+    assert (await read(here, workspace, "config.yaml"), failing.times) == (EDITED, 0)
+
+
 async def test_a_configuration_that_was_lost_is_written_again(here: World) -> None:
     workspace = await here.waiting_for_agent(config_template="critic")
     await here.lifecycle.pause(workspace)

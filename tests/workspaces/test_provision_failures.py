@@ -8,6 +8,7 @@ from workspace_server.model import names
 from workspace_server.model.event import EventType
 from workspace_server.model.workspace import Failure, Workspace, WorkspaceStatus
 from workspace_server.settings import Settings
+from workspace_server.workspaces import engine_backend
 from workspace_server.workspaces.vault import Vault
 
 from .world import World, arrived
@@ -225,6 +226,16 @@ async def test_a_name_that_another_container_has_is_the_reason(here: World) -> N
 
     _, failure = await failed(here, workspace)
     assert failure.code == "container_name_taken"
+
+
+async def test_a_name_that_the_engine_has_not_freed_yet_is_waited_for(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For some moments after a container is gone from its list."""
+    monkeypatch.setattr(engine_backend, "_RELEASE_SECONDS", 0.0)
+    here.proxy.faults.answer("POST", "/containers/create", status=409, message="the name is in use", times=1)
+
+    assert (await here.row(await here.online())).status is WorkspaceStatus.ONLINE
 
 
 async def test_a_runtime_without_the_variables_it_needs_fails_and_names_them_all(here: World) -> None:

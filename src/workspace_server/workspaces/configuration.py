@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from workspace_server.engine import Engine
+from workspace_server.errors import UnavailableError
 from workspace_server.images import EnsuredImage
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile
@@ -20,6 +23,8 @@ from workspace_server.workspaces.environment import (
     yaml_of,
 )
 from workspace_server.workspaces.templates import CONFIG, ConfigTemplates, origin_of
+
+log = structlog.get_logger(__name__)
 
 _FILE = f"{CONFIG_PATH}/{CONFIG}"
 _EDITED = Origin(where="the container", hint=f"correct {_FILE} there, or restart the workspace with rebuild_config")
@@ -73,13 +78,23 @@ class Configurations:
             return None
         labels = names.workspace_labels(self._instance, workspace.id)
         agents = [each for each in await self._engine.containers(labels) if names.GENERATION in each.labels]
-        if agents:
-            return await self._engine.read_file(agents[0].id, _FILE)
+        if agents and (found := await self._in_container(agents[0].id)) is not None:
+            return found
         volume = names.config_volume(workspace.id)
         if volume not in {each.name for each in await self._engine.volumes(labels)}:
             return None
         # Labelled as the workspace's own, so that whoever clears that away takes along what a killed server left.
         return await self._engine.read_file_of_volume(volume, CONFIG, image_id=image.id, labels=labels)
+
+    async def _in_container(self, container_id: str) -> bytes | None:
+        """Its config.yaml; None as well where it is being removed, which the engine calls an error of its own."""
+        try:
+            return await self._engine.read_file(container_id, _FILE)
+        except UnavailableError as error:
+            if error.code != "engine_error":
+                raise
+            log.info("a container's configuration is read from its volume", container=container_id[:12])
+            return None
 
 
 def _digest(content: bytes) -> str:

@@ -9,6 +9,7 @@ from workspace_server.concurrency import both
 from workspace_server.db import TokenStore
 from workspace_server.engine import Engine
 from workspace_server.engine.events import EventAction
+from workspace_server.errors import ConflictError
 from workspace_server.images import EnsuredImage, ImageService
 from workspace_server.model import names
 from workspace_server.model.container import ContainerFile, ContainerInfo, ContainerSpec, NetworkInfo
@@ -28,6 +29,7 @@ from workspace_server.workspaces.templates import ConfigTemplates
 
 T = TypeVar("T")
 
+_RELEASE_SECONDS = 1.0
 _DEATHS = frozenset({EventAction.CONNECTED, EventAction.DIE, EventAction.OOM, EventAction.DESTROY})
 
 
@@ -154,7 +156,13 @@ class EngineBackend:
 
     async def _create(self, spec: ContainerSpec, files: list[ContainerFile]) -> str:
         """The new container. The files are in place before it runs its first instruction."""
-        container_id = await _to_its_end(self._engine.create_container(spec))
+        try:
+            container_id = await _to_its_end(self._engine.create_container(spec))
+        except ConflictError as error:
+            if error.code != "container_name_taken" or await self._engine.container(spec.name) is not None:
+                raise
+            await asyncio.sleep(_RELEASE_SECONDS)  # the old one is gone from the list, and its name is not free yet
+            container_id = await _to_its_end(self._engine.create_container(spec))
         await self._engine.copy_files(container_id, files)
         return container_id
 
